@@ -2,6 +2,7 @@
 
     GradCamHooksError
     ├── LayerNotFound      LookupError   no module of that name, or the glob matches none
+    ├── MethodNotFound     LookupError   no method of that name
     ├── LayerDidNotRun     RuntimeError  the layer exists, but this input did not reach it
     ├── LayerError         ValueError    the layer ran, but cannot be explained as it was asked for
     ├── LayoutError        ValueError    which axes are channels and which are space is not clear
@@ -11,7 +12,7 @@
     ├── DeviceError        RuntimeError  the input and the model are on different devices
     ├── InputError         ValueError    there is no image among the inputs, or not one that fits
     ├── ImageError         OSError       a picture that cannot be read or written
-    └── ModelError         ValueError    a model that cannot be built, or a checkpoint that does not fit
+    └── ModelError         ValueError    a model that cannot be built, or weights that do not fit
 
 Each message says what was expected, what came, the nearest name and the next step. This file
 knows nothing of the rest of the library.
@@ -29,6 +30,7 @@ __all__ = [
     "LayerError",
     "LayerNotFound",
     "LayoutError",
+    "MethodNotFound",
     "ModelError",
     "OutputError",
     "TargetError",
@@ -41,6 +43,10 @@ class GradCamHooksError(Exception):
 
 class LayerNotFound(GradCamHooksError, LookupError):  # noqa: N818  (a public name)
     """No module of the model bears that name, or the glob matches none."""
+
+
+class MethodNotFound(GradCamHooksError, LookupError):  # noqa: N818  (like LayerNotFound)
+    """No method bears that name."""
 
 
 class LayerDidNotRun(GradCamHooksError, RuntimeError):  # noqa: N818  (a public name)

@@ -1,0 +1,297 @@
+"""The hook pair on a named layer: the tap, the cut, and the block that opens and closes them.
+
+**The tap.** The layer's forward hook hands its output to a private identity module, the `Tap`,
+which carries the full-backward hook; what goes on downstream is a clone. PyTorch forbids changing
+in place what leaves a module with a full-backward hook, and most CNNs do just that, so a hook
+straight on the layer fails where this one does not.
+
+**The cut.** The forward pass runs without gradients until the first tapped layer; its output
+becomes a leaf, gradients are on from there, and the backward pass ends at that leaf. That is a
+network split by hand into features and classifier, made by the hooks, at the price of inference.
+
+Knows modules and tensors; knows nothing of images, targets or maps.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from gradcam_hooks.errors import LayerDidNotRun, LayerError
+from gradcam_hooks.modules import describe, named
+
+__all__ = ["Call", "Pass", "Tap", "Tapped", "Taps"]
+
+Call = int | str | None
+"""Which call of a layer that runs several times: an index from 0, ``"all"``, or None: only one."""
+
+_CHUNK_BYTES = 1 << 25
+"""Gradients held at once when many targets are asked: measured fastest around the cache's size."""
+
+_T = TypeVar("_T")
+
+
+class Tap(nn.Module):
+    """An identity that remembers: what the layer gave, and the gradient that came back to it.
+
+    Attributes:
+        activation: the layer's own output, detached.
+        gradient: the score's gradient at that output, same shape; None until a backward pass
+            reached it.
+        edge: the place in the graph where the backward pass may end.
+    """
+
+    activation: Tensor
+    gradient: Tensor | None
+    edge: GradientEdge
+
+    def __init__(self, output: Tensor, *, own: bool) -> None:
+        super().__init__()
+        if not (torch.is_grad_enabled() and output.requires_grad):
+            output = output.detach().requires_grad_()
+            torch.set_grad_enabled(True)
+        self.activation = output.detach().clone() if own else output.detach()
+        self.gradient = None
+        self._source = output
+        self._written = output._version
+        # The edge rather than the tensor: an in-place operation would move the tensor's place.
+        self.edge = get_gradient_edge(output)
+        # The hook finds its tap in its first argument. A bound method would close a circle of
+        # references through the graph and keep the call's tensors alive.
+        self.register_full_backward_hook(_keep_gradient)
+
+    def forward(self, output: Tensor) -> Tensor:
+        """The output itself: the hook is all that matters."""
+        return output
+
+    def downstream(self) -> Tensor:
+        """What the rest of the network works on, in place if it likes."""
+        passed: Tensor = self(self._source)
+        return passed.clone()
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether somebody holding the layer's output wrote to it after the tap saw it."""
+        return self._source._version != self._written
+
+
+def _keep_gradient(
+    tap: nn.Module, grad_input: object, grad_output: tuple[Tensor, ...] | Tensor
+) -> None:
+    assert isinstance(tap, Tap)  # registered by Tap alone
+    tap.gradient = grad_output[0]
+
+
+class Tapped(NamedTuple):
+    """A tap with its layer; the label also tells the call of a layer that ran several times."""
+
+    name: str
+    label: str
+    tap: Tap
+
+
+@dataclass
+class Pass:
+    """One forward pass through an opened model: its output and its taps.
+
+    Attributes:
+        cut: whether gradients were off up to the first tap.
+        output: what the model returned, whatever that is, still in the graph.
+        taps: per layer, in the order named, one tap for each call that was asked for.
+    """
+
+    names: Sequence[str]
+    call: Call
+    cut: bool
+    output: object = None
+    taps: dict[str, list[Tap]] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def visit(self, name: str, output: object) -> Tensor | None:
+        """Tap one call of a layer; the tensor returned takes the output's place downstream."""
+        index = self.calls[name]
+        self.calls[name] += 1
+        if isinstance(self.call, int) and self.call >= 0 and index != self.call:
+            return None
+        if not isinstance(output, Tensor) or not output.is_floating_point():
+            what = f"a {output.dtype} tensor" if isinstance(output, Tensor) else type(output)
+            raise LayerError(
+                f"layer {describe(name)} returns {what}, and a map needs one floating-point "
+                "tensor. Name a module inside it that returns one; "
+                "gradcam_hooks.layers(model, x) lists them."
+            )
+        tap = Tap(output, own=not self.cut)
+        self.taps.setdefault(name, []).append(tap)
+        return tap.downstream()
+
+    def select(self) -> list[Tapped]:
+        """The taps that were asked for, in the order the layers were named.
+
+        Raises:
+            LayerDidNotRun: this input did not pass through a layer.
+            LayerError: a layer ran several times and nobody said which call is meant.
+        """
+        chosen: list[Tapped] = []
+        for name in self.names:
+            count = self.calls[name]
+            if not count:
+                raise LayerDidNotRun(
+                    f"layer {describe(name)} exists but did not run for this input. "
+                    "gradcam_hooks.layers(model, x) lists the layers that ran."
+                )
+            taps = self.taps.get(name, [])
+            if self.call is None and count > 1:
+                raise LayerError(
+                    f"layer {describe(name)} ran {count} times in one forward pass; pass "
+                    f"call=0 ... call={count - 1} to choose one, or call='all' for a map of each."
+                )
+            if isinstance(self.call, int):
+                if not -count <= self.call < count:
+                    raise LayerError(
+                        f"layer {describe(name)} ran {count} time{'s' * (count > 1)}, so call= "
+                        f"goes from 0 to {count - 1}, not {self.call}."
+                    )
+                taps = taps[-1:] if self.call >= 0 else [taps[self.call]]
+            first = self.call % count if isinstance(self.call, int) else 0
+            for index, tap in enumerate(taps, first):
+                label = name if count == 1 else f"{name}#{index}"
+                chosen.append(Tapped(name, label, tap))
+        return chosen
+
+    def backward(self, scores: Tensor) -> None:
+        """One backward pass from ``scores (batch,)`` to the taps; fills each tap's gradient."""
+        edges = [tap.edge for tap in self._all()]
+        torch.autograd.grad(scores, edges, torch.ones_like(scores), allow_unused=True)
+
+    def backward_many(self, scores: Tensor, use: Callable[[], _T]) -> list[_T]:
+        """Backward passes from ``scores (batch, targets)``, many targets at a time.
+
+        For each chunk of targets every tap's gradient is ``(targets, batch, ...)``, and ``use``
+        is called to make something smaller of it; the results come back in order.
+        """
+        targets = scores.shape[1]
+        taps = self._all()
+        bytes_each = max(t.activation.numel() * t.activation.element_size() for t in taps)
+        chunk = max(1, _CHUNK_BYTES // max(bytes_each, 1))
+        results: list[_T] = []
+        for start in range(0, targets, chunk):
+            rows = torch.arange(min(chunk, targets - start), device=scores.device)
+            seeds = scores.new_zeros(len(rows), *scores.shape)
+            seeds[rows, :, start + rows] = 1
+            # Inside a batched pass the hooks see one placeholder for all targets, so here the
+            # gradients are those that autograd returns.
+            gradients = _batched_gradients(scores, [tap.edge for tap in taps], seeds)
+            for tap, gradient in zip(taps, gradients, strict=True):
+                tap.gradient = gradient
+            results.append(use())
+        return results
+
+    def _all(self) -> list[Tap]:
+        return [tap for taps in self.taps.values() for tap in taps]
+
+
+def _batched_gradients(
+    scores: Tensor, edges: Sequence[GradientEdge], seeds: Tensor
+) -> Sequence[Tensor | None]:
+    def backward(seed: Tensor, *, batched: bool) -> tuple[Tensor | None, ...]:
+        return torch.autograd.grad(
+            scores,
+            edges,
+            grad_outputs=seed,
+            retain_graph=True,
+            allow_unused=True,
+            is_grads_batched=batched,
+        )
+
+    try:
+        return backward(seeds, batched=True)
+    except RuntimeError:
+        # Some operation downstream has no batching rule. One target at a time is the same
+        # mathematics, and raises the true error if there is one.
+        each = [backward(seed, batched=False) for seed in seeds]
+        return [
+            torch.stack([gradient for gradient in one if gradient is not None])
+            if one[0] is not None
+            else None
+            for one in zip(*each, strict=True)
+        ]
+
+
+class Taps:
+    """The block in which the forward hooks are registered on the named layers.
+
+    Outside a `forward` of its own the hooks pass everything through untouched, so the model can
+    be used, trained or explained by somebody else while the block is open.
+    """
+
+    def __init__(self, model: nn.Module, names: Sequence[str], *, call: Call = None) -> None:
+        self._model = model
+        self._names = tuple(names)
+        self._call = call
+        self._pass: Pass | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Taps:
+        modules = named(self._model)
+        with ExitStack() as stack:
+            for name in self._names:
+                handle = modules[name].register_forward_hook(self._hook(name))
+                stack.callback(handle.remove)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self._stack.close()
+
+    def _hook(self, name: str) -> Callable[[nn.Module, object, object], Tensor | None]:
+        def hook(module: nn.Module, args: object, output: object) -> Tensor | None:
+            return None if self._pass is None else self._pass.visit(name, output)
+
+        return hook
+
+    def forward(
+        self, args: Sequence[object], kwargs: Mapping[str, object], *, cut: bool = True
+    ) -> Pass:
+        """One forward pass, with the cut where it can be; call it with gradients off.
+
+        Two things can stand against the cut here, and each is noticed and answered with one more
+        run, gradients on from the start and the activations copied: a view that was made without
+        gradients and is changed in place after it, and an activation that somebody else holds
+        and overwrote. A third shows only in the backward pass: a part of the model that runs
+        under ``no_grad``, at whose end the gradients go off again; then ask with ``cut=False``.
+        """
+        if cut:
+            try:
+                first = self._run(args, kwargs, cut=True)
+            except RuntimeError as error:
+                if "no_grad mode" not in str(error):
+                    raise
+            else:
+                if not any(tapped.tap.overwritten for tapped in first.select()):
+                    return first
+        return self._run(args, kwargs, cut=False)
+
+    def _run(self, args: Sequence[object], kwargs: Mapping[str, object], *, cut: bool) -> Pass:
+        current = Pass(self._names, self._call, cut)
+        grad = torch.is_grad_enabled()
+        self._pass = current
+        try:
+            torch.set_grad_enabled(not cut)
+            current.output = self._model(*args, **kwargs)
+        finally:
+            self._pass = None
+            torch.set_grad_enabled(grad)
+        return current

@@ -1,0 +1,104 @@
+"""Find a module of a model: by dotted name, by glob, or by being handed the module itself.
+
+Knows `torch.nn.Module` and nothing else of the library: no hook, no tensor. What it answers is
+always a list of dotted names in the order the user named them, so that everything after it
+speaks of layers by name alone.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from gradcam_hooks.errors import LayerNotFound
+
+__all__ = ["LayerSpec", "describe", "find", "named"]
+
+LayerSpec = str | nn.Module | Sequence[str | nn.Module]
+"""How a layer is named: dotted name, glob, the module itself, or a list of these."""
+
+_HOW_TO_LIST = "gradcam_hooks.layers(model, x) lists those that ran."
+
+
+def named(model: nn.Module) -> dict[str, nn.Module]:
+    """Every module by its dotted name, a shared module under each of its names."""
+    return dict(model.named_modules(remove_duplicate=False))
+
+
+def describe(name: str) -> str:
+    """The name as a message shows it; the model itself has the empty name."""
+    return repr(name) if name else "the model itself"
+
+
+def find(model: nn.Module, layer: LayerSpec) -> list[str]:
+    """The dotted names that ``layer`` means, in the order named, each once.
+
+    A glob matches part by part between the dots (``layer[34]``, ``features.*``); ``**`` stands
+    for any number of parts.
+
+    Raises:
+        LayerNotFound: no module bears the name, no name matches the glob, or the module handed
+            over is no part of this model.
+
+    >>> from torch import nn
+    >>> find(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), "[01]")
+    ['0', '1']
+    """
+    modules = named(model)
+    specs = [layer] if isinstance(layer, str | nn.Module) else list(layer)
+    if not specs:
+        raise LayerNotFound(f"an empty list names no layer. {_HOW_TO_LIST}")
+    found: dict[int, str] = {}
+    for spec in specs:
+        for name in _matches(model, modules, spec):
+            found.setdefault(id(modules[name]), name)
+    return list(found.values())
+
+
+def _matches(
+    model: nn.Module, modules: Mapping[str, nn.Module], spec: str | nn.Module
+) -> list[str]:
+    kind = type(model).__name__
+    if isinstance(spec, nn.Module):
+        for name, module in modules.items():
+            if module is spec:
+                return [name]
+        raise LayerNotFound(
+            f"the {type(spec).__name__} that was handed over is no part of this {kind}. "
+            f"Take it from the model itself, as in model.layer4. {_HOW_TO_LIST}"
+        )
+    if not isinstance(spec, str):
+        raise LayerNotFound(
+            f"a layer is a dotted name, a glob or a module, not {type(spec).__name__}: {spec!r}"
+        )
+    if spec in modules:
+        return [spec]
+    if any(mark in spec for mark in "*?["):
+        pattern = spec.split(".")
+        matches = [name for name in modules if name and _glob(pattern, name.split("."))]
+        if matches:
+            return matches
+        raise LayerNotFound(f"no layer of {kind} matches {spec!r}. {_HOW_TO_LIST}")
+    raise LayerNotFound(f"no layer {spec!r} in {kind}{_nearest(spec, modules)} {_HOW_TO_LIST}")
+
+
+def _glob(pattern: Sequence[str], parts: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_glob(pattern[1:], parts[skip:]) for skip in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _glob(pattern[1:], parts[1:])
+
+
+def _nearest(wanted: str, modules: Mapping[str, nn.Module]) -> str:
+    names = [name for name in modules if name]
+    # A layer of a wrapped network is looked for without its prefix, or with one too many.
+    inside = [n for n in names if n.endswith("." + wanted) or (wanted.endswith("." + n))]
+    near = inside[:3] or difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    if not near:
+        tops = [name for name in names if "." not in name]
+        return f"; at the top it has {', '.join(tops[:12])}." if tops else "; it has no layers."
+    return f"; did you mean {' or '.join(map(repr, near))}?"

@@ -1,0 +1,113 @@
+"""Where the logits are in what a model returned: found by rule, or as the user says.
+
+The rule: a tensor is the logits; else what is called ``logits``; else the only floating-point
+tensor of shape ``(batch, classes)``. Where that leaves a choice, the error draws the output as
+a tree with shapes. Knows tensors and containers; knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+
+from torch import Tensor
+
+from gradcam_hooks.errors import OutputError
+
+__all__ = ["OutputSpec", "choose", "detached", "find_logits", "tree"]
+
+OutputSpec = str | int | Callable[[object], object] | None
+"""Which part of the model's output to explain: a key, an index, a callable, or None: by rule."""
+
+
+def children(output: object) -> Iterator[tuple[str | int, object]]:
+    """The parts of a container with their keys; nothing for anything else."""
+    if isinstance(output, Mapping):
+        yield from output.items()
+    elif isinstance(output, tuple) and hasattr(output, "_fields"):
+        yield from zip(output._fields, output, strict=True)
+    elif isinstance(output, Sequence) and not isinstance(output, str | bytes):
+        yield from enumerate(output)
+    elif is_dataclass(output) and not isinstance(output, type):
+        yield from ((part.name, getattr(output, part.name)) for part in fields(output))
+
+
+def tensors(output: object) -> Iterator[Tensor]:
+    """Every tensor in a nested output, in order."""
+    if isinstance(output, Tensor):
+        yield output
+    for _, part in children(output):
+        yield from tensors(part)
+
+
+def tree(output: object, indent: int = 0) -> str:
+    """The structure of an output, a line a part, with the shapes of its tensors."""
+    lines = []
+    for key, part in children(output):
+        what = (
+            f"{tuple(part.shape)} {part.dtype}" if isinstance(part, Tensor) else type(part).__name__
+        )
+        lines.append(f"{'  ' * indent}{key!r}: {what}")
+        lines.append(tree(part, indent + 1) if not isinstance(part, Tensor) else "")
+    return "\n".join(line for line in lines if line)
+
+
+def choose(output: object, spec: OutputSpec) -> object:
+    """The part of ``output`` that ``spec`` names; the whole of it for None.
+
+    Raises:
+        OutputError: the output has no such part.
+    """
+    if spec is None:
+        return output
+    if callable(spec):
+        return spec(output)
+    parts = list(children(output))
+    for position, (key, part) in enumerate(parts):
+        if key == spec or position == spec:
+            return part
+    if not parts:
+        raise OutputError(
+            f"output={spec!r} asks for a part, but the model returns {_what(output)}. "
+            "Leave output= out."
+        )
+    raise OutputError(f"the model's output has no part {spec!r}. It is\n{tree(output)}")
+
+
+def find_logits(output: object) -> Tensor:
+    """The logits in ``output``, shape ``(batch, classes)`` or whatever the model's tensor has.
+
+    Raises:
+        OutputError: no tensor, or more than one that could be meant.
+    """
+    if isinstance(output, Tensor):
+        return output
+    parts = dict(children(output))
+    named = parts.get("logits")
+    if isinstance(named, Tensor):
+        return named
+    candidates = [t for t in tensors(output) if t.ndim == 2 and t.is_floating_point()]
+    if len(candidates) == 1:
+        return candidates[0]
+    found = "no tensor of shape (batch, classes)" if not candidates else "several that could be"
+    shown = tree(output) or _what(output)
+    raise OutputError(
+        f"looking for the logits in the model's output, found {found}. It is\n{shown}\n"
+        "Pass output= a key, an index or a function that takes the output and returns the logits."
+    )
+
+
+def detached(output: object) -> object:
+    """The same structure with every tensor out of the graph."""
+    from torch.utils._pytree import tree_map_only
+
+    # torch's tree_map goes through tuples, lists, dicts and registered classes
+    # (transformers' ModelOutput among them); an unknown object is handed on as it is.
+    result: object = tree_map_only(Tensor, Tensor.detach, output)
+    return result
+
+
+def _what(output: object) -> str:
+    if isinstance(output, Tensor):
+        return f"one tensor of shape {tuple(output.shape)}"
+    return f"a {type(output).__name__}"

@@ -1,0 +1,203 @@
+"""One explained forward pass: output -> target -> score -> backward pass -> rule -> maps.
+
+Each arrow is a function of a room above; here they only meet. It is handed open taps and inputs
+that are ready, and gives back an `Explanation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gradcam_hooks.errors import GradientError, LayerError
+from gradcam_hooks.explanation import Diagnosis, Explanation, diagnose
+from gradcam_hooks.hooks import Pass, Tap, Tapped, Taps
+from gradcam_hooks.layouts import Layout, infer
+from gradcam_hooks.maps import finish, fuse
+from gradcam_hooks.methods import METHODS, Rule
+from gradcam_hooks.modules import describe, named
+from gradcam_hooks.outputs import OutputSpec, choose, detached
+from gradcam_hooks.survey import first_non_finite, reaches
+from gradcam_hooks.targets import Target, select
+
+__all__ = ["NoPath", "Question", "answer"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of every pass of one explainer; the options of `Explainer`."""
+
+    model: nn.Module
+    method: str
+    output: OutputSpec
+    layout: str | None
+    fuse: str
+    labels: tuple[str, ...] | None
+
+
+class NoPath(GradientError):  # noqa: N818  (told to users as GradientError)
+    """A layer from which no path leads to the score."""
+
+
+@dataclass(frozen=True)
+class _Layer:
+    label: str
+    tap: Tap
+    layout: Layout
+
+    def activation(self) -> Tensor:
+        return self.layout.channels_first(_exact(self.tap.activation))
+
+    def gradient(self) -> Tensor | None:
+        """``(batch, channels, *space)``, with an axis of targets ahead where there are many."""
+        gradient = self.tap.gradient
+        return None if gradient is None else self.layout.channels_first(_exact(gradient))
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """In float32 at least: sums over thousands of positions do not fit half precision."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def answer(
+    question: Question,
+    taps: Taps,
+    image: Tensor,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    target: Target,
+    *,
+    reach: bool = False,
+) -> tuple[Explanation, bool]:
+    """Run the model once and explain it; where ``reach``, also whether gradients reach its space.
+
+    Call it with the model's state looked after (`untouched`) and gradients off.
+    """
+    found = None
+    for cut in (True, False):
+        current = taps.forward(args, kwargs, cut=cut)
+        layers = [_read(tapped, question, image) for tapped in current.select()]
+        with torch.enable_grad():
+            chosen = choose(current.output, question.output)
+            selected = select(target, chosen, len(image), question.labels)
+        scores = selected.scores
+        with _full_precision(scores.device):
+            found = _raw_maps(METHODS[question.method].rule, current, scores, layers, reach=reach)
+        if found is not None or not current.cut:
+            break
+    if found is None:
+        lost = [describe(layer.label) for layer in layers if layer.tap.gradient is None]
+        raise NoPath(
+            f"no gradient can flow from the score back to {', '.join(lost)}: it lies beside the "
+            "path to the score, or somewhere after it the model or the target function leaves the "
+            "graph (detach(), no_grad, argmax, round, numpy()). Name a layer that gradients reach; "
+            "gradcam_hooks.layers(model, x) shows them."
+        )
+    raws, zero, reached = found
+    size = tuple(image.shape[2:])
+    maps = fuse([finish(raw, size) for raw in raws], question.fuse, len(size))
+    blank = maps.flatten(scores.ndim).amax(-1) <= 0
+    bad = None
+    if bool(blank.any()) and not all(bool(raw.isfinite().all()) for raw in raws):
+        bad = first_non_finite(question.model, args, kwargs)
+    words = diagnose(
+        [raw.flatten(0, scores.ndim - 1) for raw in raws], zero.flatten(), blank.flatten(), bad
+    )
+    explanation = Explanation(
+        maps=maps,
+        raw=raws[0] if len(raws) == 1 else tuple(raws),
+        scores=scores.detach(),
+        target=selected.index,
+        output=detached(current.output),
+        layers=tuple(layer.label for layer in layers),
+        method=question.method,
+        layouts=tuple(str(layer.layout) for layer in layers),
+        diagnosis=_shaped(words, scores.shape),
+        labels=question.labels,
+        image=image,
+    )
+    return explanation, reached
+
+
+def _read(tapped: Tapped, question: Question, image: Tensor) -> _Layer:
+    shape = tuple(tapped.tap.activation.shape)
+    layout = infer(
+        shape, tuple(image.shape[2:]), tapped.name, named(question.model), question.layout
+    )
+    if shape[0] != len(image):
+        raise LayerError(
+            f"layer {describe(tapped.name)} gives {shape}, whose first axis is not the batch of "
+            f"{len(image)}. Name a layer that keeps the batch; "
+            "gradcam_hooks.layers(model, x) lists those that ran."
+        )
+    return _Layer(tapped.label, tapped.tap, layout)
+
+
+def _full_precision(device: torch.device) -> torch.autocast | nullcontext[None]:
+    """Autocast, where it surrounds the call, is the model's matter and not the map's."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
+def _raw_maps(
+    rule: Rule, current: Pass, scores: Tensor, layers: Sequence[_Layer], *, reach: bool
+) -> tuple[list[Tensor], Tensor, bool] | None:
+    """Each layer's signed maps, whether its gradient was zero, and whether it reached space.
+
+    None where no path leads from the score to one of the layers.
+    """
+    if not scores.requires_grad:
+        return None
+    many = scores.ndim == 2
+    reached = True
+
+    def look() -> list[tuple[Tensor, Tensor]] | None:
+        nonlocal reached
+        looked = []
+        for layer in layers:
+            gradient = layer.gradient()
+            if gradient is None:
+                return None
+            if reach and not reaches(gradient, scores.ndim):
+                reached = False
+            looked.append(_raw_map(rule, layer.activation(), gradient, scores.ndim))
+        return looked
+
+    if many:
+        chunks = current.backward_many(scores, look)
+    else:
+        current.backward(scores)
+        chunks = [look()]
+    whole = [chunk for chunk in chunks if chunk is not None]
+    if len(whole) < len(chunks):
+        return None
+    raws, zeros = [], []
+    for parts in zip(*whole, strict=True):
+        raw, zero = (torch.cat(part) for part in zip(*parts, strict=True))
+        raws.append(raw.transpose(0, 1) if many else raw)
+        zeros.append(zero.transpose(0, 1) if many else zero)
+    return raws, torch.stack(zeros).all(0), reached
+
+
+def _raw_map(rule: Rule, activation: Tensor, gradient: Tensor, lead: int) -> tuple[Tensor, Tensor]:
+    """One layer's maps and whether its gradient is zero; where targets are many, they lead."""
+    each = rule if lead == 1 else torch.vmap(rule, in_dims=(None, 0))
+    raw = each(activation, gradient)
+    zero = raw.flatten(lead).eq(0).all(-1)
+    if bool(zero.any()):  # only a map of zeros can come of a gradient of zeros
+        zero &= gradient.flatten(lead).eq(0).all(-1)
+    return raw, zero
+
+
+def _shaped(
+    words: list[Diagnosis], shape: torch.Size
+) -> tuple[Diagnosis, ...] | tuple[tuple[Diagnosis, ...], ...]:
+    if len(shape) == 1:
+        return tuple(words)
+    step = shape[1]
+    return tuple(tuple(words[start : start + step]) for start in range(0, len(words), step))

@@ -1,0 +1,81 @@
+"""The state of a model around one explanation: as found, whatever happens in between.
+
+Training modes, buffers, grad mode, inference mode and random state are put back on the way out,
+also after an exception or KeyboardInterrupt. Parameters, their ``requires_grad`` and their
+``.grad`` need no care: nothing in the library writes to them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import nn
+
+__all__ = ["untouched"]
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Run the body with ``model`` in eval mode and leave no trace of it.
+
+    Inside, gradients are off and inference mode is off (a tensor made under it could take no
+    part in a backward pass), whatever surrounds the call. ``train()`` and ``eval()`` are not
+    called, because models override them: only the flags are set and put back.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(mode=False))
+        stack.enter_context(torch.set_grad_enabled(False))
+        stack.enter_context(_random_state())
+        stack.enter_context(_buffers(model))
+        stack.enter_context(_evaluating(model))
+        yield
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _buffers(model: nn.Module) -> Iterator[None]:
+    # Copies are needed, since a buffer may be written in place; they are small next to weights.
+    kept = [
+        (module, name, buffer, buffer.detach().clone(), _version(buffer))
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        yield
+    finally:
+        for module, name, buffer, copy, version in kept:
+            if _version(buffer) != version:
+                buffer.detach().copy_(copy)
+            if module._buffers.get(name) is not buffer:
+                module._buffers[name] = buffer
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """How often it was written in place; an inference tensor cannot be, outside its mode."""
+    return -1 if tensor.is_inference() else tensor._version
+
+
+@contextmanager
+def _random_state() -> Iterator[None]:
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    python = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if started else []):
+            yield
+    finally:
+        random.setstate(python)

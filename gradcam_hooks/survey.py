@@ -1,0 +1,280 @@
+"""The table of the layers that ran: what each gave, how often, and whether gradients reach it.
+
+One forward pass with a hook on every module, and for the gradients one backward pass through a
+tap on every module. `auto` takes its candidates from the first half alone.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from gradcam_hooks.errors import LayerError, LayoutError, OutputError
+from gradcam_hooks.hooks import Tap
+from gradcam_hooks.inputs import check_model, find_image
+from gradcam_hooks.layouts import Layout, infer
+from gradcam_hooks.modules import describe, named
+from gradcam_hooks.outputs import OutputSpec, choose, find_logits, tensors
+from gradcam_hooks.state import untouched
+
+__all__ = ["LayerRow", "LayerTable", "candidates", "first_non_finite", "layers", "reaches"]
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer that ran.
+
+    Attributes:
+        name: dotted name, as ``layer=`` takes it; empty for the model itself.
+        type: the module's class.
+        shape: its output's shape at its last call, or what it returned if that is no tensor.
+        layout: how its axes are read; empty where they are not those of a map.
+        calls: how often it ran in one forward pass.
+        gradient: whether the predicted class's gradient reaches it, where it is spatial on more
+            than one position; None where that was not asked.
+        spatial: whether its output has more than one position in space.
+        recommended: whether ``layer="auto"`` takes it.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...] | str
+    layout: str
+    calls: int
+    gradient: bool | None
+    spatial: bool
+    recommended: bool = False
+
+
+@dataclass(frozen=True)
+class LayerTable(Sequence[LayerRow]):
+    """The layers of a model in the order they finished; prints as a table."""
+
+    model: str
+    rows: tuple[LayerRow, ...]
+
+    @property
+    def recommended(self) -> str | None:
+        """The name of the layer that ``layer="auto"`` takes; None where none is fit."""
+        return next((row.name for row in self.rows if row.recommended), None)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # as tuple's, int or slice
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[LayerRow]:
+        return iter(self.rows)
+
+    def __rich__(self) -> object:
+        from rich.table import Table
+
+        table = Table(title=f"Layers of {self.model}, in the order they ran", title_justify="left")
+        for heading in ("layer", "type", "output", "layout", "calls", "gradient", ""):
+            table.add_column(heading, no_wrap=heading == "layer")
+        for row in self.rows:
+            shape = row.shape if isinstance(row.shape, str) else "x".join(map(str, row.shape))
+            reached = {True: "yes", False: "no", None: "-"}[row.gradient]
+            mark = "<- recommended" if row.recommended else ""
+            style = "bold green" if row.recommended else None if row.spatial else "dim"
+            name = row.name or "(the model itself)"
+            table.add_row(
+                name, row.type, shape, row.layout, str(row.calls), reached, mark, style=style
+            )
+        return table
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        text = io.StringIO()
+        Console(file=text, width=160, color_system=None).print(self)
+        return text.getvalue().rstrip()
+
+
+@dataclass
+class _Visit:
+    name: str
+    calls: int = 0
+    output: object = None
+    tap: Tap | None = None
+
+
+@dataclass
+class _Record:
+    """What every module gave, in the order in which they last finished."""
+
+    model: nn.Module
+    gradients: bool
+    visits: dict[str, _Visit] = field(default_factory=dict)
+    output: object = None
+
+    def hook(self, name: str) -> Callable[[nn.Module, object, object], Tensor | None]:
+        def hook(module: nn.Module, args: object, output: object) -> Tensor | None:
+            visit = self.visits.pop(name, None) or _Visit(name)
+            self.visits[name] = visit
+            visit.calls += 1
+            visit.output = _shape(output)
+            if self.gradients and isinstance(output, Tensor) and output.is_floating_point():
+                visit.tap = Tap(output, own=False)
+                return visit.tap.downstream()
+            return None
+
+        return hook
+
+    def run(self, args: Sequence[object], kwargs: Mapping[str, object]) -> None:
+        with ExitStack() as stack:
+            for name, module in self.model.named_modules():
+                stack.callback(module.register_forward_hook(self.hook(name)).remove)
+            with torch.set_grad_enabled(self.gradients):
+                self.output = self.model(*args, **kwargs)
+
+
+def _shape(output: object) -> tuple[int, ...] | str:
+    if isinstance(output, Tensor):
+        return tuple(output.shape)
+    count = sum(1 for _ in tensors(output))
+    return f"{type(output).__name__} of {count} tensor{'s' * (count != 1)}"
+
+
+def layers(
+    model: nn.Module, *inputs: object, output: OutputSpec = None, **kwargs: object
+) -> LayerTable:
+    """The table of the modules that ran for these inputs; the model is left as found.
+
+    Args:
+        model: any module.
+        inputs: what its forward takes; the first with space is the image.
+        output: which part of the output holds the logits, as for `GradCAM`.
+        kwargs: what else its forward takes.
+
+    Returns:
+        A `LayerTable`: a row a module, and ``.recommended``, the layer that ``"auto"`` takes.
+        Whether gradients reach a layer is asked for the predicted class of each image.
+
+    Raises:
+        InputError: there is no image among the inputs.
+    """
+    image = find_image(inputs, kwargs, model)
+    check_model(inputs, kwargs, model)
+    record = _Record(model, gradients=True)
+    with untouched(model):
+        record.run(inputs, kwargs)
+        taps = [visit.tap for visit in record.visits.values() if visit.tap is not None]
+        with torch.enable_grad():
+            score = _score(record.output, output)
+        torch.autograd.grad(score, [tap.edge for tap in taps], allow_unused=True)
+    rows = _rows(record, image)
+    best = next((row.name for row in reversed(rows) if _fit(row) and row.gradient), None)
+    return LayerTable(
+        type(model).__name__, tuple(replace(row, recommended=row.name == best) for row in rows)
+    )
+
+
+def candidates(
+    model: nn.Module, args: Sequence[object], kwargs: Mapping[str, object], image: Tensor
+) -> list[str]:
+    """The layers ``"auto"`` may take, the last to run first; one forward pass without gradients.
+
+    Call it with the model's state already looked after (`untouched`).
+
+    Raises:
+        LayerError: no layer's output is spatial.
+    """
+    record = _Record(model, gradients=False)
+    record.run(args, kwargs)
+    names = [row.name for row in reversed(_rows(record, image)) if _fit(row)]
+    if not names:
+        raise LayerError(
+            f"no layer of {type(model).__name__} gives a spatial output that is read without "
+            "doubt, so layer='auto' has nothing to choose. Name a layer; "
+            "gradcam_hooks.layers(model, x) lists those that ran."
+        )
+    return names
+
+
+def reaches(gradient: Tensor | None, lead: int = 1) -> bool:
+    """Whether a gradient ``(*lead, channels, *space)`` is there on more than one position."""
+    if gradient is None:
+        return False
+    return bool((gradient.ne(0).any(lead).flatten(lead).sum(-1) > 1).any())
+
+
+def first_non_finite(
+    model: nn.Module, args: Sequence[object], kwargs: Mapping[str, object]
+) -> str | None:
+    """The first module, in the order they finish, whose output has a NaN or an infinity."""
+    found: list[str] = []
+
+    def hook(name: str) -> Callable[[nn.Module, object, object], None]:
+        def look(module: nn.Module, args: object, output: object) -> None:
+            if not found and any(not t.isfinite().all() for t in tensors(output)):
+                found.append(name)
+
+        return look
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            stack.callback(module.register_forward_hook(hook(name)).remove)
+        with torch.set_grad_enabled(False):
+            model(*args, **kwargs)
+    return describe(found[0]) if found else None
+
+
+def _fit(row: LayerRow) -> bool:
+    return row.spatial and bool(row.name) and row.calls == 1
+
+
+def _score(output: object, spec: OutputSpec) -> Tensor:
+    chosen = choose(output, spec)
+    try:
+        logits = find_logits(chosen)
+    except OutputError:
+        # The table is what a user looks at to find out; any score shows where gradients go.
+        return torch.stack([t.float().sum() for t in tensors(chosen) if t.requires_grad]).sum()
+    return logits.amax(1).sum() if logits.ndim == 2 else logits.sum()
+
+
+def _reached(gradient: Tensor | None, layout: Layout | None) -> bool:
+    if gradient is None or layout is None or math.prod(layout.space) == 1:
+        return gradient is not None and bool(gradient.any())
+    return reaches(layout.channels_first(gradient))
+
+
+def _rows(record: _Record, image: Tensor) -> list[LayerRow]:
+    modules = named(record.model)
+    rows = []
+    for visit in record.visits.values():
+        layout = None
+        if isinstance(visit.output, tuple) and len(visit.output) == image.ndim:
+            try:
+                layout = infer(visit.output, image.shape[2:], visit.name, modules)
+            except LayoutError:
+                layout = None
+        spatial = (
+            layout is not None
+            and math.prod(layout.space) > 1
+            and isinstance(visit.output, tuple)
+            and visit.output[0] == image.shape[0]
+        )
+        reached: bool | None = None
+        if record.gradients:
+            reached = visit.tap is not None and _reached(visit.tap.gradient, layout)
+        rows.append(
+            LayerRow(
+                name=visit.name,
+                type=type(modules[visit.name]).__name__,
+                shape=visit.output if isinstance(visit.output, tuple) else str(visit.output),
+                layout="" if layout is None else str(layout),
+                calls=visit.calls,
+                gradient=reached,
+                spatial=spatial,
+            )
+        )
+    return rows
