@@ -1,0 +1,165 @@
+"""Files: pictures found in folders, and results written whole or not at all.
+
+`write_whole` gives a temporary name in the same folder and renames it onto the final one at the
+end, so that nobody ever reads half a file, and an old file survives a failed run. `list_images`
+turns what a user names (files and folders) into the list of pictures to explain.
+
+This file knows paths, and asks Pillow which suffixes it reads; it never opens a picture.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from gradcam_hooks.errors import ImageError
+
+__all__ = ["list_images", "nearest_file", "readable_suffixes", "write_whole"]
+
+# Pillow registers these to recognise them, but decodes them only with another program, or never.
+_NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+
+
+@contextmanager
+def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path to write to, which becomes `path` when the block ends well.
+
+    The temporary file lies in the same folder (a rename is atomic only within a file system),
+    is hidden, and keeps the suffix, by which Pillow and `np.savez` know the format. Missing
+    folders are created. When the block raises, also by KeyboardInterrupt, the temporary file is
+    removed and whatever stood at `path` stays as it was. A link is followed, not replaced.
+
+    Args:
+        path: the file to write.
+
+    Yields:
+        The path to write to inside the block.
+
+    Raises:
+        OSError: `path` is a folder or a device, the block wrote nothing, or the system refuses.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with write_whole(Path(folder) / "new" / "a.txt") as part:
+    ...         _ = part.write_text("whole")
+    ...     print(part.suffix, part.exists(), (Path(folder) / "new" / "a.txt").read_text())
+    .txt False whole
+    """
+    final = Path(path).resolve()
+    if final.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
+    if final.exists() and not final.is_file():
+        # Renaming onto /dev/null would replace the device itself.
+        raise OSError(errno.EINVAL, "is no regular file; name a file to write", str(path))
+    final.parent.mkdir(parents=True, exist_ok=True)
+    # Not mkstemp: its files are private (0600), and a rename would keep that.
+    part = final.with_name(f".part-{secrets.token_hex(8)}{final.suffix}")
+    try:
+        yield part
+        if not part.exists():
+            raise FileNotFoundError(errno.ENOENT, "the block wrote no file", str(path))
+        part.replace(final)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def readable_suffixes() -> frozenset[str]:
+    """The suffixes, lower case and with their dot, of the formats that Pillow decodes itself.
+
+    >>> sorted(readable_suffixes() & {".jpg", ".png", ".txt", ".h5"})
+    ['.jpg', '.png']
+    """
+    from PIL import Image
+
+    return frozenset(
+        suffix
+        for suffix, name in Image.registered_extensions().items()
+        if name in Image.OPEN and name not in _NOT_DECODED
+    )
+
+
+def nearest_file(path: Path) -> str:
+    """`"; did you mean 'cat.png'?"` by the names beside `path`, or nothing."""
+    if not path.parent.is_dir():
+        return f"; its folder '{path.parent}' does not exist either"
+    names = [entry.name for entry in path.parent.iterdir()]
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean '{path.with_name(close[0])}'?" if close else ""
+
+
+def list_images(
+    paths: Sequence[str | os.PathLike[str]], *, exclude: str | os.PathLike[str] | None = None
+) -> list[Path]:
+    """The pictures among files and folders, each once, in the order a person would count them.
+
+    Folders are searched with all their sub-folders, following links; hidden files and folders
+    are skipped, and so is every file whose suffix Pillow cannot read. Within a folder the order
+    is natural (`img2` before `img10`); what is named first comes first. A file that is named
+    itself is always kept, whatever its suffix: that it is no picture is for the reader to say.
+
+    Args:
+        paths: files and folders.
+        exclude: a file or folder to leave out of the search, such as one that holds the results.
+
+    Raises:
+        ImageError: a path does not exist, a folder cannot be read, or there is no picture at all.
+    """
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
+    left_out = None if exclude is None else Path(exclude).resolve()
+    found: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        if path.is_dir():
+            pictures = sorted(_search(path, left_out), key=_natural)
+        elif path.exists():
+            pictures = [path]
+        else:
+            raise ImageError(f"no file or folder '{path}'{nearest_file(path)}")
+        for picture in pictures:
+            found.setdefault(picture.resolve(), picture)
+    if not found:
+        where = ", ".join(f"'{Path(path)}'" for path in paths) or "an empty list of paths"
+        raise ImageError(
+            f"no picture in {where}: expected files such as .jpg, .png or .webp "
+            "(hidden files are skipped); name a folder that holds some, or a file itself"
+        )
+    return list(found.values())
+
+
+def _search(folder: Path, left_out: Path | None) -> Iterator[Path]:
+    suffixes = readable_suffixes()
+    entered: set[Path] = set()
+    for root, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        here = Path(root)
+        real = here.resolve()
+        if real == left_out or real in entered:  # a link may lead back to where we have been
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            picture = here / name
+            wanted = not name.startswith(".") and picture.suffix.lower() in suffixes
+            if wanted and picture.is_file() and picture.resolve() != left_out:
+                yield picture
+
+
+def _refuse(error: OSError) -> None:
+    # os.walk passes over a folder that it may not read, and its pictures would be missing.
+    raise ImageError(f"the folder '{error.filename}' cannot be read: {error.strerror}") from error
+
+
+def _natural(path: Path) -> list[list[tuple[int, int, str]]]:
+    """A sort key that counts: digits compare as numbers, everything else without case."""
+    return [[*map(_run, re.findall(r"[0-9]+|[^0-9]+", part)), (-1, 0, part)] for part in path.parts]
+
+
+def _run(text: str) -> tuple[int, int, str]:
+    return (0, int(text), text) if text.isdecimal() else (1, 0, text.casefold())

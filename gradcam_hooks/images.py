@@ -1,0 +1,335 @@
+"""Pictures: read as upright RGB, made ready for a network with their geometry, and written.
+
+A picture in any mode and depth becomes the RGB a person sees in a viewer, or there is an error
+that names the file; a half-read picture never passes. `Preprocess` is torchvision's usual
+transform to the bit, and hands back a `Geometry` that leads from the network's input to the
+original. Pillow and torchvision are imported where they are used. The neighbours' names
+(`Geometry`, `colorize`, `blend`, `list_images`, ...) can be had from here too.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gradcam_hooks.colors import (
+    COLORMAPS,
+    DEFAULT_COLORMAP,
+    blend,
+    colorize,
+    to_float,
+    to_uint8,
+)
+from gradcam_hooks.errors import ImageError, InputError
+from gradcam_hooks.files import list_images, nearest_file, write_whole
+from gradcam_hooks.geometry import Geometry
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = [
+    "COLORMAPS",
+    "DEFAULT_COLORMAP",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Geometry",
+    "Preprocess",
+    "blend",
+    "colorize",
+    "list_images",
+    "load_image",
+    "save_image",
+    "to_float",
+    "to_uint8",
+]
+
+Fit: TypeAlias = Literal["squash", "crop", "letterbox"]
+Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def load_image(source: str | os.PathLike[str] | Image.Image) -> Image.Image:
+    """A picture as upright 8-bit RGB, as a viewer shows it.
+
+    EXIF orientation is applied; of several frames the first is taken; colour profiles are
+    ignored, as torchvision does. Transparency (a channel, a palette entry or a colour key) is
+    composited on white. Deep grey is scaled, not clipped: 16-bit by 1/257; 32-bit integers
+    ("I") by 1/257 where all lie in 0..65535, which is how 16-bit files often arrive; floats
+    ("F") by 255 where all lie in [0, 1], and as they are where all lie in [0, 255]; any other
+    range by its own minimum and maximum.
+
+    Args:
+        source: a file, or a picture that Pillow has opened.
+
+    Returns:
+        A new picture of mode "RGB" that carries no metadata: what it said has been done.
+
+    Raises:
+        ImageError: there is no such file, it is a folder, empty, no picture, cut short, or too
+            large to be read safely.
+        InputError: `source` is neither a path nor a Pillow picture.
+    """
+    from PIL import Image
+
+    if isinstance(source, Image.Image):
+        return _decoded(source, getattr(source, "filename", "") or "the picture")
+    if not isinstance(source, (str, os.PathLike)):
+        raise InputError(
+            f"expected a path or a PIL picture, got {type(source).__name__}; "
+            "PIL.Image.fromarray makes a picture of an 8-bit array"
+        )
+    path = Path(source)
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise ImageError(f"no file '{path}'{nearest_file(path)}") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"'{path}' cannot be opened: {error}") from error
+    if path.is_dir():
+        raise ImageError(
+            f"'{path}' is a folder, expected one picture; list_images lists those in it"
+        )
+    if size == 0 and path.is_file():
+        raise ImageError(f"'{path}' is empty (0 bytes), expected a picture; copy it here again")
+    try:
+        with Image.open(path) as opened:
+            return _decoded(opened, str(path))
+    except ImageError:
+        raise
+    except Exception as error:
+        raise _unreadable(str(path), error) from error
+
+
+def _decoded(image: Image.Image, name: str) -> Image.Image:
+    """Read all pixels, turn upright, make RGB."""
+    from PIL import ImageOps
+
+    try:
+        image.load()
+        rgb = _to_rgb(ImageOps.exif_transpose(image), name)
+    except ImageError:
+        raise
+    except Exception as error:  # damaged files make Pillow raise nearly everything
+        raise _unreadable(name, error) from error
+    rgb.info = {}  # orientation and transparency must not be applied a second time
+    return rgb
+
+
+def _unreadable(name: str, error: Exception) -> ImageError:
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return ImageError(
+            f"'{name}' is too large to be read safely: {error} Scale it down first, or, if you "
+            "trust it, raise PIL.Image.MAX_IMAGE_PIXELS"
+        )
+    if isinstance(error, UnidentifiedImageError):
+        return ImageError(
+            f"'{name}' is no picture that Pillow knows, whatever its suffix says; "
+            "expected JPEG, PNG, WebP, TIFF, BMP, GIF or the like: convert it, or leave it out"
+        )
+    if isinstance(error, PermissionError):
+        return ImageError(f"'{name}' may not be read: {error.strerror}; change its permissions")
+    return ImageError(
+        f"'{name}' is cut short or damaged: {error}; nothing of it is used. Copy it here again, "
+        "or open and save it in another program"
+    )
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    from PIL import Image
+
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _deep_grey(image, name).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _deep_grey(image: Image.Image, name: str) -> Image.Image:
+    """16- and 32-bit grey as 8-bit grey, by the rules told in `load_image`."""
+    from PIL import Image
+
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ImageError(
+            f"'{name}' holds pixels that are NaN or infinite; replace them, and save it again"
+        )
+    low, high = float(values.min()), float(values.max())
+    if image.mode != "F" and low >= 0 and high <= 65535:
+        grey = values / 257
+    elif image.mode == "F" and low >= 0 and high <= 1:
+        grey = values * 255
+    elif image.mode == "F" and low >= 0 and high <= 255:
+        grey = values
+    else:
+        grey = (values - low) / ((high - low) or 1.0) * 255
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, (int, float)):
+        grey[values == transparent] = 255
+    return Image.fromarray(np.floor(grey + 0.5).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """A picture made ready for a network: sized, float, normalised.
+
+    - "squash": stretched to `size`; equals torchvision's `Resize(size)`.
+    - "crop": the shorter side resized to `resize`, then the centre of `size` cut out; equals
+      `Resize(resize)` and `CenterCrop(size)`.
+    - "letterbox": resized to fit into `size` with its proportions kept, and padded on both
+      sides with the mean colour (0 after normalising).
+
+    All with antialias, then `ToTensor` and `Normalize(mean, std)`. Plain data: `to_dict` gives
+    it for JSON, and `Preprocess(**fields)` takes it back.
+
+    Attributes:
+        size: height and width of the network's input.
+        fit: how the picture is made to fit.
+        resize: for "crop", the shorter side before cropping; by default 256/224 of the longer
+            side of `size`. It may not be less than that side: a crop has no padding.
+        mean: of R, G, B, in [0, 1].
+        std: of R, G, B.
+        interpolation: of the resizing.
+
+    Raises:
+        InputError: a field is of the wrong kind, or out of its range.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    fit: Fit = "squash"
+    resize: int | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.size, Sequence) and len(self.size) == 2):
+            raise InputError(f"size must be (height, width), such as (224, 224); got {self.size!r}")
+        if not all(_whole(side) for side in self.size):
+            raise InputError(f"size must be two whole numbers of at least 1; got {self.size!r}")
+        object.__setattr__(self, "size", tuple(self.size))
+        for name, kind in (("fit", Fit), ("interpolation", Interpolation)):
+            word, known = getattr(self, name), get_args(kind)
+            if word not in known:
+                raise InputError(f"{name} must be one of {', '.join(known)}; got {word!r}")
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _three(name, getattr(self, name)))
+        if min(self.std) <= 0:
+            raise InputError(f"std divides the pixels and must be positive; got {self.std!r}")
+        if self.resize is None:
+            return
+        if self.fit != "crop":
+            raise InputError(f"resize is for fit='crop'; with fit={self.fit!r} leave it out")
+        if not _whole(self.resize) or self.resize < max(self.size):
+            raise InputError(
+                f"resize is the shorter side before the crop of {self.size}, a whole number of at "
+                f"least {max(self.size)}; got {self.resize!r}"
+            )
+
+    def __call__(self, image: Image.Image) -> tuple[torch.Tensor, Geometry]:
+        """The network's input, float32 `(3, height, width)`, and where it lies on the picture.
+
+        A picture that is not upright RGB yet goes through `load_image` first.
+        """
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms import functional as F  # noqa: N812  (its usual name)
+
+        rgb = load_image(image)
+        original = (rgb.height, rgb.width)
+        resized = F.resize(rgb, self._resized(original), InterpolationMode(self.interpolation))
+        # As torchvision's CenterCrop rounds; negative where the letterbox is padded.
+        top = round((resized.height - self.size[0]) / 2)
+        left = round((resized.width - self.size[1]) / 2)
+        scale = (original[0] / resized.height, original[1] / resized.width)
+        geometry = Geometry(original, self.size, scale, (top * scale[0], left * scale[1]))
+        if self.fit == "crop":
+            resized = F.crop(resized, top, left, *self.size)
+        pixels: torch.Tensor = F.normalize(F.to_tensor(resized), self.mean, self.std)
+        if self.fit == "letterbox":
+            canvas = torch.zeros(3, *self.size)
+            canvas[:, -top : resized.height - top, -left : resized.width - left] = pixels
+            return canvas, geometry
+        return pixels, geometry
+
+    def _resized(self, original: tuple[int, int]) -> list[int]:
+        """What torchvision's resize is told: both sides, or the shorter one alone."""
+        if self.fit == "squash":
+            return list(self.size)
+        if self.fit == "crop":
+            return [self.resize or round(max(self.size) * 256 / 224)]
+        ratio = min(self.size[0] / original[0], self.size[1] / original[1])
+        return [max(1, round(side * ratio)) for side in original]
+
+    def to_dict(self) -> dict[str, str | int | list[int] | list[float] | None]:
+        """The fields, ready for JSON; `Preprocess(**fields)` takes them back."""
+        return {
+            "size": list(self.size),
+            "fit": self.fit,
+            "resize": self.resize,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "interpolation": self.interpolation,
+        }
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _three(name: str, value: Sequence[float]) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(number) for number in value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be three numbers, for R, G and B; got {value!r}") from error
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise InputError(f"{name} must be finite; got {value!r}")
+    return red, green, blue
+
+
+def save_image(path: str | os.PathLike[str], rgb: npt.ArrayLike) -> None:
+    """Write RGB floats as a picture, whole or not at all; the suffix says the format.
+
+    JPEG and WebP are written at quality 95, JPEG without colour subsampling, which would smear
+    the edges of a heat map.
+
+    Args:
+        path: where to; missing folders are created.
+        rgb: floats in [0, 1], `(height, width, 3)`.
+
+    Raises:
+        ImageError: Pillow writes no such format, or the file cannot be written.
+        InputError: the array is not RGB in [0, 1].
+    """
+    from PIL import Image
+
+    path = Path(path)
+    pixels = to_uint8(rgb)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise InputError(f"expected RGB, (height, width, 3); got {pixels.shape}")
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind is None or kind not in Image.SAVE:
+        raise ImageError(
+            f"'{path}': no picture format is written with the suffix {path.suffix!r}; "
+            "use .png, .jpg, .webp, .tif, .bmp or .gif"
+        )
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
+    try:
+        with write_whole(path) as part:
+            Image.fromarray(pixels).save(part, format=kind, **options.get(kind, {}))
+    except (OSError, ValueError) as error:
+        raise ImageError(f"'{path}' cannot be written: {error}") from error
