@@ -1,0 +1,77 @@
+"""Labels: the names of the classes, in the order of their indices.
+
+They come as a list, as a text file with one name a line, as JSON, or inside a checkpoint. A list
+with a hole names every class after it wrongly, so it is an error. This file knows no model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gradcam_hooks.errors import ModelError
+from gradcam_hooks.files import nearest_file
+
+__all__ = ["plain_labels", "read_labels"]
+
+
+def read_labels(labels: str | Path | Sequence[str]) -> tuple[str, ...]:
+    """The classes' names, in the order of their indices.
+
+    Args:
+        labels: the names, or a file: one name a line, or JSON, a list or a dict of index to name
+            (also ImageNet's `{"0": ["n01440764", "tench"], ...}`) or of name to index.
+
+    Raises:
+        ModelError: the file cannot be read, is empty, or leaves an index without a name.
+
+    >>> read_labels(["cat", "dog"])
+    ('cat', 'dog')
+    """
+    if not isinstance(labels, (str, Path)):
+        content: object = list(labels)
+        source = "labels"
+    else:
+        path = Path(labels).expanduser()
+        source = f"'{path}'"
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+            content = json.loads(text) if text.lstrip()[:1] in ("{", "[") else _lines(text)
+        except FileNotFoundError as error:
+            raise ModelError(f"no file of labels '{path}'{nearest_file(path)}") from error
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{source} cannot be read as labels: {error}") from error
+    found = plain_labels(content)
+    if not found:
+        raise ModelError(
+            f"{source}: expected one name for each class, none left out: a name a line, a JSON "
+            'list, or a JSON dict {"0": "cat", "1": "dog"}'
+        )
+    return found
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.rstrip().splitlines()]
+
+
+def plain_labels(content: object) -> tuple[str, ...] | None:
+    """The names, or None where `content` is no complete list of them."""
+    if isinstance(content, Mapping) and content:
+        names = dict(content)
+        if all(isinstance(value, int) for value in names.values()):  # name to index
+            names = {index: name for name, index in content.items()}
+        by_index = {str(index): name for index, name in names.items()}
+        if len(by_index) != len(content):
+            return None
+        content = [by_index.get(str(index)) for index in range(len(by_index))]
+    if not isinstance(content, (list, tuple)):
+        return None
+    names_only = [pair[1] if _is_pair(pair) else pair for pair in content]
+    if not all(isinstance(name, str) and name for name in names_only):
+        return None
+    return tuple(names_only)
+
+
+def _is_pair(entry: object) -> bool:
+    return isinstance(entry, (list, tuple)) and len(entry) == 2
