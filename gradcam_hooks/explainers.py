@@ -7,7 +7,7 @@ State lives in the open taps alone. Every method is a class that differs in its 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from os import PathLike
 from types import TracebackType
@@ -26,7 +26,7 @@ from gradcam_hooks.modules import LayerSpec, find
 from gradcam_hooks.outputs import OutputSpec
 from gradcam_hooks.pipeline import NoPath, Question, answer
 from gradcam_hooks.state import untouched
-from gradcam_hooks.survey import candidates
+from gradcam_hooks.survey import reached, spatial
 from gradcam_hooks.targets import Target
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Explainer:
             if self._taps is None:
                 explanation = self._choose(image, args, kwargs, target)
             else:
-                explanation, _ = answer(self._question, self._taps, image, args, kwargs, target)
+                explanation = answer(self._question, self._taps, image, args, kwargs, target)
         return explanation if pictures is None else explanation.on(pictures)
 
     @property
@@ -166,20 +166,28 @@ class Explainer:
         """The last layer that is spatial and that gradients reach; asked once per image shape."""
         shape = tuple(image.shape[1:])
         known = self._chosen.get(shape)
-        names = [known] if known else candidates(self.model, args, kwargs, image)
+        names = [known] if known else self._candidates(image, args, kwargs)
         for name in names:
             with self._tap([name]) as taps, suppress(NoPath):
-                explanation, reached = answer(
+                explanation = answer(
                     self._question, taps, image, args, kwargs, target, reach=not known
                 )
-                if known or reached:
-                    self._chosen[shape] = name
-                    return explanation
+                self._chosen[shape] = name
+                return explanation
         raise GradientError(
-            f"none of the {len(names)} spatial layers of {type(self.model).__name__} receives "
-            "gradient on more than one position for this target. Take another target, or name a "
-            "layer; gradcam_hooks.layers(model, x) lists those that ran."
+            f"no spatial layer of {type(self.model).__name__} receives gradient on more than one "
+            "position for this target. Take another target, or name a layer; "
+            "gradcam_hooks.layers(model, x) lists those that ran."
         )
+
+    def _candidates(
+        self, image: Tensor, args: Sequence[object], kwargs: Mapping[str, object]
+    ) -> Iterator[str]:
+        """The last spatial layer, which nearly always will do; then those that gradients reach."""
+        last = spatial(self.model, args, kwargs, image)[-1]
+        yield last
+        names = reached(self.model, args, kwargs, image, self._question.output)
+        yield from (name for name in reversed(names) if name != last)
 
     def _read(self, inputs: tuple[object, ...]) -> tuple[list[object], tuple[Picture, ...] | None]:
         """Pictures among the inputs become tensors; everything else is handed on."""

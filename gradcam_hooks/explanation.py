@@ -7,7 +7,7 @@ explained and saves itself whole. It knows tensors and pictures, no model and no
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,8 +54,8 @@ _MESSAGES = {
     ),
     "zero-gradient": (
         "no gradient of this score reaches the layer, so it has no say in it: a saturated "
-        "softmax or sigmoid, dead ReLUs, or a layer beside the path. Explain the logit, or take a "
-        "layer that gradients reach; gradcam_hooks.layers(model, x) shows them."
+        "softmax or sigmoid, dead ReLUs, or a last block of which the head reads one token. "
+        "Explain the logit, or a layer that it reaches; gradcam_hooks.layers(model, x) shows them."
     ),
     "constant": (
         "the map has the same value everywhere (or a single position), so it points nowhere. Take "
@@ -69,7 +69,7 @@ _MESSAGES = {
 
 
 def diagnose(
-    raw: Sequence[Tensor], zero: Tensor, blank: Tensor, bad: str | None
+    raw: Sequence[Tensor], zero: Tensor, blank: Tensor, hints: Mapping[str, str]
 ) -> list[Diagnosis]:
     """A word for each map.
 
@@ -77,28 +77,22 @@ def diagnose(
         raw: the signed maps of each layer, ``(maps, *layer_space)``.
         zero: whether no gradient reached any layer, bool ``(maps,)``.
         blank: whether the finished map is all zeros, bool ``(maps,)``.
-        bad: the first module that gave a value that is not finite, if any did.
+        hints: by word, what is known of this model beyond the message of that word.
     """
     finite = torch.stack([one.flatten(1).isfinite().all(1) for one in raw]).all(0)
     negative = torch.stack([one.flatten(1).amax(1) <= 0 for one in raw]).all(0)
     some = torch.stack([one.flatten(1).amin(1) < 0 for one in raw]).any(0)
     words = []
-    rows = torch.stack([finite, zero, blank & negative & some, blank]).T.tolist()
+    rows = torch.stack([finite, zero, negative & some, blank]).T.tolist()
     for is_finite, is_zero, is_negative, is_blank in rows:
+        word = "ok"
         if not is_finite:
-            where = f" The first module to give one is {bad}." if bad else ""
-            words.append(Diagnosis("non-finite", _MESSAGES["non-finite"] + where))
-            continue
-        word = (
-            "zero-gradient"
-            if is_zero
-            else "all-negative"
-            if is_negative
-            else "constant"
-            if is_blank
-            else "ok"
-        )
-        words.append(Diagnosis(word, _MESSAGES[word]))
+            word = "non-finite"
+        elif is_zero:
+            word = "zero-gradient"
+        elif is_blank:
+            word = "all-negative" if is_negative else "constant"
+        words.append(Diagnosis(word, f"{_MESSAGES[word]} {hints.get(word, '')}".strip()))
     return words
 
 

@@ -21,7 +21,7 @@ from gradcam_hooks.maps import finish, fuse
 from gradcam_hooks.methods import METHODS, Rule
 from gradcam_hooks.modules import describe, named
 from gradcam_hooks.outputs import OutputSpec, choose, detached
-from gradcam_hooks.survey import first_non_finite, reaches
+from gradcam_hooks.survey import first_non_finite, reached, reaches
 from gradcam_hooks.targets import Target, select
 
 __all__ = ["NoPath", "Question", "answer"]
@@ -72,8 +72,12 @@ def answer(
     target: Target,
     *,
     reach: bool = False,
-) -> tuple[Explanation, bool]:
-    """Run the model once and explain it; where ``reach``, also whether gradients reach its space.
+) -> Explanation:
+    """Run the model once and explain it.
+
+    Raises:
+        NoPath: no path leads from the score to a layer; or, where ``reach`` is asked, the
+            gradient comes to no more than one position of it.
 
     Call it with the model's state looked after (`untouched`) and gradients off.
     """
@@ -97,17 +101,21 @@ def answer(
             "graph (detach(), no_grad, argmax, round, numpy()). Name a layer that gradients reach; "
             "gradcam_hooks.layers(model, x) shows them."
         )
-    raws, zero, reached = found
+    raws, zero = found
     size = tuple(image.shape[2:])
     maps = fuse([finish(raw, size) for raw in raws], question.fuse, len(size))
     blank = maps.flatten(scores.ndim).amax(-1) <= 0
-    bad = None
-    if bool(blank.any()) and not all(bool(raw.isfinite().all()) for raw in raws):
-        bad = first_non_finite(question.model, args, kwargs)
-    words = diagnose(
-        [raw.flatten(0, scores.ndim - 1) for raw in raws], zero.flatten(), blank.flatten(), bad
-    )
-    explanation = Explanation(
+    hints = {}
+    if bool(blank.any()):  # a blank map is worth another pass that finds the cause
+        if not all(bool(raw.isfinite().all()) for raw in raws):
+            bad = first_non_finite(question.model, args, kwargs)
+            hints["non-finite"] = f"The first module to give one is {bad}." if bad else ""
+        if bool(zero.any()):
+            works = reached(question.model, args, kwargs, image, question.output)
+            hints["zero-gradient"] = f"It reaches {works[-1]!r}." if works else ""
+    flat = [raw.flatten(0, scores.ndim - 1) for raw in raws]
+    words = diagnose(flat, zero.flatten(), blank.flatten(), hints)
+    return Explanation(
         maps=maps,
         raw=raws[0] if len(raws) == 1 else tuple(raws),
         scores=scores.detach(),
@@ -120,18 +128,16 @@ def answer(
         labels=question.labels,
         image=image,
     )
-    return explanation, reached
 
 
 def _read(tapped: Tapped, question: Question, image: Tensor) -> _Layer:
     shape = tuple(tapped.tap.activation.shape)
-    layout = infer(
-        shape, tuple(image.shape[2:]), tapped.name, named(question.model), question.layout
-    )
-    if shape[0] != len(image):
+    size, modules = tuple(image.shape[2:]), named(question.model)
+    layout = infer(shape, size, tapped.name, modules, question.layout, batch=len(image))
+    if shape[layout.batch_axis] != len(image):
         raise LayerError(
-            f"layer {describe(tapped.name)} gives {shape}, whose first axis is not the batch of "
-            f"{len(image)}. Name a layer that keeps the batch; "
+            f"layer {describe(tapped.name)} gives {shape}, where axis {layout.batch_axis} is not "
+            f"the batch of {len(image)}. Name a layer that keeps the batch; "
             "gradcam_hooks.layers(model, x) lists those that ran."
         )
     return _Layer(tapped.label, tapped.tap, layout)
@@ -146,25 +152,23 @@ def _full_precision(device: torch.device) -> torch.autocast | nullcontext[None]:
 
 def _raw_maps(
     rule: Rule, current: Pass, scores: Tensor, layers: Sequence[_Layer], *, reach: bool
-) -> tuple[list[Tensor], Tensor, bool] | None:
-    """Each layer's signed maps, whether its gradient was zero, and whether it reached space.
+) -> tuple[list[Tensor], Tensor] | None:
+    """Each layer's signed maps, and whether its gradient was zero, ``(batch[, targets])``.
 
     None where no path leads from the score to one of the layers.
     """
     if not scores.requires_grad:
         return None
     many = scores.ndim == 2
-    reached = True
 
     def look() -> list[tuple[Tensor, Tensor]] | None:
-        nonlocal reached
         looked = []
         for layer in layers:
             gradient = layer.gradient()
             if gradient is None:
                 return None
             if reach and not reaches(gradient, scores.ndim):
-                reached = False
+                raise NoPath(f"the gradient comes to one position of {describe(layer.label)} only.")
             looked.append(_raw_map(rule, layer.activation(), gradient, scores.ndim))
         return looked
 
@@ -181,7 +185,7 @@ def _raw_maps(
         raw, zero = (torch.cat(part) for part in zip(*parts, strict=True))
         raws.append(raw.transpose(0, 1) if many else raw)
         zeros.append(zero.transpose(0, 1) if many else zero)
-    return raws, torch.stack(zeros).all(0), reached
+    return raws, torch.stack(zeros).all(0)
 
 
 def _raw_map(rule: Rule, activation: Tensor, gradient: Tensor, lead: int) -> tuple[Tensor, Tensor]:

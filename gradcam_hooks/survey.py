@@ -1,7 +1,7 @@
 """The table of the layers that ran: what each gave, how often, and whether gradients reach it.
 
 One forward pass with a hook on every module, and for the gradients one backward pass through a
-tap on every module. `auto` takes its candidates from the first half alone.
+tap on every module. `layer="auto"` needs the first half alone, as a rule.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from gradcam_hooks.errors import LayerError, LayoutError, OutputError
 from gradcam_hooks.hooks import Tap
-from gradcam_hooks.inputs import check_model, find_image
+from gradcam_hooks.inputs import check_model, find_image, usable
 from gradcam_hooks.layouts import Layout, infer
 from gradcam_hooks.modules import describe, named
 from gradcam_hooks.outputs import OutputSpec, choose, find_logits, tensors
 from gradcam_hooks.state import untouched
 
-__all__ = ["LayerRow", "LayerTable", "candidates", "first_non_finite", "layers", "reaches"]
+__all__ = ["LayerRow", "LayerTable", "first_non_finite", "layers", "reached", "reaches", "spatial"]
 
 
 @dataclass(frozen=True)
@@ -161,35 +161,30 @@ def layers(
     Raises:
         InputError: there is no image among the inputs.
     """
-    image = find_image(inputs, kwargs, model)
-    check_model(inputs, kwargs, model)
-    record = _Record(model, gradients=True)
     with untouched(model):
-        record.run(inputs, kwargs)
-        taps = [visit.tap for visit in record.visits.values() if visit.tap is not None]
-        with torch.enable_grad():
-            score = _score(record.output, output)
-        torch.autograd.grad(score, [tap.edge for tap in taps], allow_unused=True)
-    rows = _rows(record, image)
+        args, kwargs = usable(inputs), usable(kwargs)
+        image = find_image(args, kwargs, model)
+        check_model(args, kwargs, model)
+        rows = _with_gradients(model, args, kwargs, image, output)
     best = next((row.name for row in reversed(rows) if _fit(row) and row.gradient), None)
     return LayerTable(
         type(model).__name__, tuple(replace(row, recommended=row.name == best) for row in rows)
     )
 
 
-def candidates(
+def spatial(
     model: nn.Module, args: Sequence[object], kwargs: Mapping[str, object], image: Tensor
 ) -> list[str]:
-    """The layers ``"auto"`` may take, the last to run first; one forward pass without gradients.
+    """The layers whose output is spatial, as they ran; one forward pass without gradients.
 
-    Call it with the model's state already looked after (`untouched`).
+    Call it, and `reached`, with the model's state already looked after (`untouched`).
 
     Raises:
-        LayerError: no layer's output is spatial.
+        LayerError: there is none.
     """
     record = _Record(model, gradients=False)
     record.run(args, kwargs)
-    names = [row.name for row in reversed(_rows(record, image)) if _fit(row)]
+    names = [row.name for row in _rows(record, image) if _fit(row)]
     if not names:
         raise LayerError(
             f"no layer of {type(model).__name__} gives a spatial output that is read without "
@@ -197,6 +192,36 @@ def candidates(
             "gradcam_hooks.layers(model, x) lists those that ran."
         )
     return names
+
+
+def reached(
+    model: nn.Module,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    image: Tensor,
+    output: OutputSpec,
+) -> list[str]:
+    """The spatial layers that the predicted class's gradient reaches, as they ran."""
+    rows = _with_gradients(model, args, kwargs, image, output)
+    return [row.name for row in rows if _fit(row) and row.gradient]
+
+
+def _with_gradients(
+    model: nn.Module,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    image: Tensor,
+    output: OutputSpec,
+) -> list[LayerRow]:
+    """The rows of the table, by one forward and one backward pass."""
+    record = _Record(model, gradients=True)
+    record.run(args, kwargs)
+    taps = [visit.tap for visit in record.visits.values() if visit.tap is not None]
+    with torch.enable_grad():
+        score = _score(record.output, output)
+    if score.requires_grad:
+        torch.autograd.grad(score, [tap.edge for tap in taps], allow_unused=True)
+    return _rows(record, image)
 
 
 def reaches(gradient: Tensor | None, lead: int = 1) -> bool:
@@ -247,21 +272,29 @@ def _reached(gradient: Tensor | None, layout: Layout | None) -> bool:
     return reaches(layout.channels_first(gradient))
 
 
+def _inside_attention(name: str, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a layer is a part of an attention: queries and scores only look like feature maps."""
+    while "." in name:
+        name = name.rpartition(".")[0]
+        if "attention" in type(modules[name]).__name__.lower():
+            return True
+    return False
+
+
 def _rows(record: _Record, image: Tensor) -> list[LayerRow]:
-    modules = named(record.model)
+    modules, size = named(record.model), tuple(image.shape[2:])
     rows = []
     for visit in record.visits.values():
         layout = None
-        if isinstance(visit.output, tuple) and len(visit.output) == image.ndim:
-            try:
-                layout = infer(visit.output, image.shape[2:], visit.name, modules)
-            except LayoutError:
-                layout = None
+        if isinstance(visit.output, tuple) and len(visit.output) > 2:
+            with suppress(LayoutError):
+                layout = infer(visit.output, size, visit.name, modules, batch=len(image))
         spatial = (
             layout is not None
             and math.prod(layout.space) > 1
             and isinstance(visit.output, tuple)
-            and visit.output[0] == image.shape[0]
+            and visit.output[layout.batch_axis] == len(image)
+            and not _inside_attention(visit.name, modules)
         )
         reached: bool | None = None
         if record.gradients:

@@ -132,7 +132,9 @@ def test_auto_passes_over_a_layer_of_which_one_position_matters() -> None:
         assert cam(images()).layers == ("conv",)
         assert cam(images()).layers == ("conv",)
         handle.remove()
-    assert len(runs) == 4  # one to see the layers, one each for mix and conv; then it is known
+    # one to see what is spatial, one for mix, one to see where gradients go, one for conv; then
+    # the layer is known
+    assert len(runs) == 5
     assert gh.layers(net, images()).recommended == "conv"
 
 

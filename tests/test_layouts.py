@@ -10,6 +10,7 @@ import gradcam_hooks as gh
 from gradcam_hooks.layouts import infer
 
 _PLAIN = {"": nn.Sequential(), "x": nn.ReLU()}
+_TRANSFORMER = {"": nn.Sequential(nn.LayerNorm(8)), "x": nn.Identity()}
 
 
 @pytest.mark.parametrize(
@@ -48,20 +49,88 @@ def test_where_both_readings_fit_the_modules_tell() -> None:
 
 
 def test_where_nothing_decides_the_error_shows_both_and_the_way_out() -> None:
-    message = r"both readings fit: 32 channels x 32x32 \(channels-first\) or 32 channels x 32x32"
+    message = r"more than one reading fits: 32 channels x 32x32 \(channels-first\); 32 channels x"
     with pytest.raises(gh.LayoutError, match=message + r".*layout='channels-first' or"):
         infer((1, 32, 32, 32), (32, 32), "x", _PLAIN)
     asked = infer((1, 32, 32, 32), (32, 32), "x", _PLAIN, "channels-last")
     assert asked.name == "channels-last"
 
 
+@pytest.mark.parametrize(
+    ("shape", "image", "expected"),
+    [
+        ((2, 197, 768), (224, 224), "1 prefix token + 14x14 patches x 768 channels (tokens)"),
+        ((2, 198, 192), (224, 224), "2 prefix tokens + 14x14 patches x 192 channels (tokens)"),
+        ((2, 201, 384), (224, 224), "5 prefix tokens + 14x14 patches x 384 channels (tokens)"),
+        ((2, 196, 768), (224, 224), "14x14 patches x 768 channels (tokens)"),
+        ((2, 141, 768), (160, 224), "1 prefix token + 10x14 patches x 768 channels (tokens)"),
+        ((2, 50, 768), (224, 224), "1 prefix token + 7x7 patches x 768 channels (tokens)"),
+        ((2, 257, 1024), (224, 224), "1 prefix token + 16x16 patches x 1024 channels (tokens)"),
+        ((2, 768, 196), (224, 224), "14x14 patches x 768 channels (tokens-channels-first)"),
+        ((197, 2, 768), (224, 224), "1 prefix token + 14x14 patches x 768 channels (tokens-seq"),
+    ],
+)
+def test_tokens_are_a_grid_of_square_patches_behind_a_short_prefix(
+    shape: tuple[int, ...], image: tuple[int, ...], expected: str
+) -> None:
+    modules = _PLAIN if "channels-first" in expected else _TRANSFORMER
+    assert str(infer(shape, image, "x", modules, batch=2)).startswith(expected)
+
+
+def test_tokens_that_are_two_grids_are_an_error_with_both() -> None:
+    # 393 tokens of a video of 16 frames: 1 + 8x7x7 or 1 + 2x14x14
+    both = r"1 prefix token \+ 2x14x14 patches.*1 prefix token \+ 8x7x7 patches"
+    with pytest.raises(gh.LayoutError, match=both):
+        infer((2, 393, 96), (16, 224, 224), "x", _TRANSFORMER)
+
+
+def test_tokens_that_are_no_grid_are_an_error() -> None:
+    with pytest.raises(
+        gh.LayoutError, match=r"gives \(2, 120, 768\).*tokens are a grid of patches"
+    ):
+        infer((2, 120, 768), (224, 224), "x", _PLAIN)
+
+
+def test_a_model_that_tells_its_prefix_is_believed() -> None:
+    net = nn.Sequential(nn.Identity())
+    with pytest.raises(gh.LayoutError):
+        infer((2, 64 + 12, 32), (64, 64), "0", {"": net, "0": net[0]}, "tokens")
+    net.num_prefix_tokens = 12
+    layout = infer((2, 64 + 12, 32), (64, 64), "0", {"": net, "0": net[0]}, "tokens")
+    assert (layout.prefix, layout.space) == (12, (8, 8))
+
+
+def test_channels_first_of_tokens_is_the_grid_by_hand() -> None:
+    # two prefix tokens ahead of a grid of 2 x 3 patches of 8 pixels, 4 channels
+    tokens = torch.arange(1 * 8 * 4).view(1, 8, 4)
+    net = nn.Sequential(nn.LayerNorm(4))
+    net.num_prefix_tokens = 2
+    modules = {"": net, "x": nn.Identity()}
+    layout = infer(tokens.shape, (16, 24), "x", modules)
+    assert (layout.prefix, layout.space) == (2, (2, 3))
+    grid = layout.channels_first(tokens)
+    assert grid.shape == (1, 4, 2, 3)
+    for row in range(2):
+        for column in range(3):
+            assert torch.equal(grid[0, :, row, column], tokens[0, 2 + 3 * row + column])
+    first = infer((8, 5, 4), (16, 24), "x", modules, batch=5)
+    assert first.batch_axis == 1
+    swapped = torch.arange(8 * 5 * 4).view(8, 5, 4)
+    assert torch.equal(first.channels_first(swapped)[3, :, 1, 2], swapped[7, 3])
+
+
 def test_a_layer_without_space_is_an_error_with_the_arithmetic() -> None:
-    with pytest.raises(gh.LayoutError, match=r"gives \(2, 1000\): 2 axes, but an input.*needs 4"):
+    with pytest.raises(
+        gh.LayoutError,
+        match=r"gives \(2, 1000\) for an input of space 224x224: 2 axes, where maps have 4",
+    ):
         infer((2, 1000), (224, 224), "x", _PLAIN)
 
 
 def test_an_unknown_layout_names_the_known() -> None:
-    with pytest.raises(gh.LayoutError, match=r"'channels-first' or 'channels-last', not 'NHWC'"):
+    with pytest.raises(
+        gh.LayoutError, match=r"one of 'channels-first', 'channels-last', 'tokens', .* not 'NHWC'"
+    ):
         infer((1, 2, 3, 4), (3, 4), "x", _PLAIN, "NHWC")
 
 
