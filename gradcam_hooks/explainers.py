@@ -22,7 +22,7 @@ from gradcam_hooks.explanation import Explanation, Picture
 from gradcam_hooks.hooks import Taps
 from gradcam_hooks.inputs import check_model, find_image, usable
 from gradcam_hooks.maps import FUSIONS
-from gradcam_hooks.modules import LayerSpec, find
+from gradcam_hooks.modules import LayerSpec, find, unwrap
 from gradcam_hooks.outputs import OutputSpec
 from gradcam_hooks.pipeline import NoPath, Question, answer
 from gradcam_hooks.state import untouched
@@ -42,7 +42,8 @@ class Explainer:
     """Explains a model's answer by a map at one of its layers.
 
     Args:
-        model: any module; it is left exactly as found.
+        model: any module; it is left exactly as found. One inside DataParallel,
+            DistributedDataParallel or ``torch.compile`` is taken out of it.
         layer: a dotted name, a glob (``"layer[34]"``), a module of the model, a list of these, or
             ``"auto"``: the last layer to run whose output is spatial and receives gradient on
             more than one position. What was chosen is in the result.
@@ -85,6 +86,12 @@ class Explainer:
                 f"the model must be a torch.nn.Module, not {type(model).__name__}. "
                 "gradcam_hooks.load_model(name, weights) makes one of a name and a file."
             )
+        if isinstance(model, torch.jit.ScriptModule):
+            raise InputError(
+                "a scripted or traced model takes no hooks that change what flows through it. "
+                "Explain the Python model that it was made of."
+            )
+        model = unwrap(model)
         if fuse not in FUSIONS:
             raise LayerError(f"fuse= is one of {', '.join(map(repr, FUSIONS))}, not {fuse!r}.")
         if isinstance(call, bool) or not (call in (None, "all") or isinstance(call, int)):

@@ -27,6 +27,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from gradcam_hooks.errors import LayerDidNotRun, LayerError
 from gradcam_hooks.modules import describe, named
+from gradcam_hooks.outputs import main_tensor, tree, with_tensor
 
 __all__ = ["Call", "Pass", "Tap", "Tapped", "Taps"]
 
@@ -115,22 +116,24 @@ class Pass:
     taps: dict[str, list[Tap]] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
 
-    def visit(self, name: str, output: object) -> Tensor | None:
-        """Tap one call of a layer; the tensor returned takes the output's place downstream."""
+    def visit(self, name: str, output: object) -> object:
+        """Tap one call of a layer; what is returned takes the output's place downstream."""
         index = self.calls[name]
         self.calls[name] += 1
         if isinstance(self.call, int) and self.call >= 0 and index != self.call:
             return None
-        if not isinstance(output, Tensor) or not output.is_floating_point():
-            what = f"a {output.dtype} tensor" if isinstance(output, Tensor) else type(output)
+        given = main_tensor(output)
+        if given is None or not given.is_floating_point():
+            what = f"a {given.dtype} tensor" if given is not None else type(output).__name__
+            shown = f":\n{tree(output)}\n" if given is None else ". "
             raise LayerError(
                 f"layer {describe(name)} returns {what}, and a map needs one floating-point "
-                "tensor. Name a module inside it that returns one; "
+                f"tensor{shown}Name a module inside it that returns one; "
                 "gradcam_hooks.layers(model, x) lists them."
             )
-        tap = Tap(output, own=not self.cut)
+        tap = Tap(given, own=not self.cut)
         self.taps.setdefault(name, []).append(tap)
-        return tap.downstream()
+        return with_tensor(output, given, tap.downstream())
 
     def select(self) -> list[Tapped]:
         """The taps that were asked for, in the order the layers were named.
@@ -256,8 +259,8 @@ class Taps:
     ) -> None:
         self._stack.close()
 
-    def _hook(self, name: str) -> Callable[[nn.Module, object, object], Tensor | None]:
-        def hook(module: nn.Module, args: object, output: object) -> Tensor | None:
+    def _hook(self, name: str) -> Callable[[nn.Module, object, object], object]:
+        def hook(module: nn.Module, args: object, output: object) -> object:
             return None if self._pass is None else self._pass.visit(name, output)
 
         return hook

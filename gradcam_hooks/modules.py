@@ -15,7 +15,7 @@ from torch import nn
 
 from gradcam_hooks.errors import LayerNotFound
 
-__all__ = ["LayerSpec", "describe", "find", "named"]
+__all__ = ["LayerSpec", "describe", "find", "named", "unwrap"]
 
 LayerSpec = str | nn.Module | Sequence[str | nn.Module]
 """How a layer is named: dotted name, glob, the module itself, or a list of these."""
@@ -26,6 +26,16 @@ _HOW_TO_LIST = "gradcam_hooks.layers(model, x) lists those that ran."
 def named(model: nn.Module) -> dict[str, nn.Module]:
     """Every module by its dotted name, a shared module under each of its names."""
     return dict(model.named_modules(remove_duplicate=False))
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside its wrappers: DataParallel, DistributedDataParallel, ``torch.compile``."""
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while True:
+        inner = model.module if isinstance(model, parallel) else getattr(model, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
 
 
 def describe(name: str) -> str:

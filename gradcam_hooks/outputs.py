@@ -11,10 +11,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from gradcam_hooks.errors import OutputError
 
-__all__ = ["OutputSpec", "choose", "detached", "find_logits", "tree"]
+__all__ = [
+    "OutputSpec",
+    "choose",
+    "detached",
+    "find_logits",
+    "main_tensor",
+    "tensors",
+    "tree",
+    "with_tensor",
+]
 
 OutputSpec = str | int | Callable[[object], object] | None
 """Which part of the model's output to explain: a key, an index, a callable, or None: by rule."""
@@ -97,10 +107,32 @@ def find_logits(output: object) -> Tensor:
     )
 
 
+def main_tensor(output: object) -> Tensor | None:
+    """What a layer gives, where it gives more than a tensor; None where that is not clear.
+
+    The first of a tuple (a transformer's block, an LSTM, an attention), ``last_hidden_state``, or
+    the only floating-point tensor there is.
+    """
+    if isinstance(output, Tensor):
+        return output
+    parts = dict(children(output))
+    named = parts.get("last_hidden_state")
+    if isinstance(named, Tensor):
+        return named
+    if isinstance(output, tuple) and output and isinstance(output[0], Tensor):
+        return output[0]
+    floating = [tensor for tensor in tensors(output) if tensor.is_floating_point()]
+    return floating[0] if len(floating) == 1 else None
+
+
+def with_tensor(output: object, old: Tensor, new: Tensor) -> object:
+    """The same structure with ``new`` in the place of the tensor ``old``."""
+    result: object = tree_map_only(Tensor, lambda one: new if one is old else one, output)
+    return result
+
+
 def detached(output: object) -> object:
     """The same structure with every tensor out of the graph."""
-    from torch.utils._pytree import tree_map_only
-
     # torch's tree_map goes through tuples, lists, dicts and registered classes
     # (transformers' ModelOutput among them); an unknown object is handed on as it is.
     result: object = tree_map_only(Tensor, Tensor.detach, output)

@@ -31,6 +31,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
         stack.enter_context(_random_state())
         stack.enter_context(_buffers(model))
         stack.enter_context(_evaluating(model))
+        stack.enter_context(_uncompiled(model))
         yield
 
 
@@ -44,6 +45,23 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def _uncompiled(model: nn.Module) -> Iterator[None]:
+    """What ``module.compile()`` left on a module would run past hooks that came after it."""
+    compiled = [
+        (module, module._compiled_call_impl)
+        for module in model.modules()
+        if module._compiled_call_impl is not None
+    ]
+    try:
+        for module, _ in compiled:
+            module._compiled_call_impl = None
+        yield
+    finally:
+        for module, impl in compiled:
+            module._compiled_call_impl = impl
 
 
 @contextmanager

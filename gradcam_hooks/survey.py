@@ -19,8 +19,8 @@ from gradcam_hooks.errors import LayerError, LayoutError, OutputError
 from gradcam_hooks.hooks import Tap
 from gradcam_hooks.inputs import check_model, find_image, usable
 from gradcam_hooks.layouts import Layout, infer
-from gradcam_hooks.modules import describe, named
-from gradcam_hooks.outputs import OutputSpec, choose, find_logits, tensors
+from gradcam_hooks.modules import describe, named, unwrap
+from gradcam_hooks.outputs import OutputSpec, choose, find_logits, main_tensor, tensors, with_tensor
 from gradcam_hooks.state import untouched
 
 __all__ = ["LayerRow", "LayerTable", "first_non_finite", "layers", "reached", "reaches", "spatial"]
@@ -115,15 +115,16 @@ class _Record:
     visits: dict[str, _Visit] = field(default_factory=dict)
     output: object = None
 
-    def hook(self, name: str) -> Callable[[nn.Module, object, object], Tensor | None]:
-        def hook(module: nn.Module, args: object, output: object) -> Tensor | None:
+    def hook(self, name: str) -> Callable[[nn.Module, object, object], object]:
+        def hook(module: nn.Module, args: object, output: object) -> object:
             visit = self.visits.pop(name, None) or _Visit(name)
             self.visits[name] = visit
             visit.calls += 1
-            visit.output = _shape(output)
-            if self.gradients and isinstance(output, Tensor) and output.is_floating_point():
-                visit.tap = Tap(output, own=False)
-                return visit.tap.downstream()
+            given = main_tensor(output)
+            visit.output = _shape(output) if given is None else tuple(given.shape)
+            if self.gradients and given is not None and given.is_floating_point():
+                visit.tap = Tap(given, own=False)
+                return with_tensor(output, given, visit.tap.downstream())
             return None
 
         return hook
@@ -136,9 +137,7 @@ class _Record:
                 self.output = self.model(*args, **kwargs)
 
 
-def _shape(output: object) -> tuple[int, ...] | str:
-    if isinstance(output, Tensor):
-        return tuple(output.shape)
+def _shape(output: object) -> str:
     count = sum(1 for _ in tensors(output))
     return f"{type(output).__name__} of {count} tensor{'s' * (count != 1)}"
 
@@ -161,6 +160,7 @@ def layers(
     Raises:
         InputError: there is no image among the inputs.
     """
+    model = unwrap(model)
     with untouched(model):
         args, kwargs = usable(inputs), usable(kwargs)
         image = find_image(args, kwargs, model)
