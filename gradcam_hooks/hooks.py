@@ -34,8 +34,9 @@ __all__ = ["Call", "Pass", "Tap", "Tapped", "Taps"]
 Call = int | str | None
 """Which call of a layer that runs several times: an index from 0, ``"all"``, or None: only one."""
 
-_CHUNK_BYTES = 1 << 25
-"""Gradients held at once when many targets are asked: measured fastest around the cache's size."""
+_CHUNK_BYTES = 1 << 24
+"""Gradients held at once when many targets are asked: about what a cache holds, and little enough
+that the allocator hands the same memory out again."""
 
 _T = TypeVar("_T")
 

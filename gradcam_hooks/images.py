@@ -327,7 +327,11 @@ def save_image(path: str | os.PathLike[str], rgb: npt.ArrayLike) -> None:
             f"'{path}': no picture format is written with the suffix {path.suffix!r}; "
             "use .png, .jpg, .webp, .tif, .bmp or .gif"
         )
-    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
+    options = {
+        "JPEG": {"quality": 95, "subsampling": 0},
+        "WEBP": {"quality": 95},
+        "PNG": {"compress_level": 1},  # a sixth of the time, for a file a sixth larger
+    }
     try:
         with write_whole(path) as part:
             Image.fromarray(pixels).save(part, format=kind, **options.get(kind, {}))

@@ -172,7 +172,9 @@ def _maps(shape: Sequence[int], image: Sequence[int]) -> Iterator[_Reading]:
         Layout("channels-last", shape[-1], tuple(shape[1:-1])),
     ):
         stretch = _stretch(layout.space, image)
-        yield _Reading(layout, sum(stretch > tolerance for tolerance in _TOLERANCES))
+        closeness = sum(stretch > tolerance for tolerance in _TOLERANCES)
+        # What was pooled to one position says nothing of the input's aspect.
+        yield _Reading(layout, min(closeness, 1) if math.prod(layout.space) == 1 else closeness)
 
 
 def _stretch(space: Sequence[int], image: Sequence[int]) -> float:

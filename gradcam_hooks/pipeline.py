@@ -6,8 +6,8 @@ that are ready, and gives back an `Explanation`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -103,7 +103,8 @@ def answer(
         )
     raws, zero = found
     size = tuple(image.shape[2:])
-    maps = fuse([finish(raw, size) for raw in raws], question.fuse, len(size))
+    with _full_precision(scores.device):
+        maps = fuse([finish(raw, size) for raw in raws], question.fuse, len(size))
     blank = maps.flatten(scores.ndim).amax(-1) <= 0
     hints = {}
     if bool(blank.any()):  # a blank map is worth another pass that finds the cause
@@ -143,11 +144,18 @@ def _read(tapped: Tapped, question: Question, image: Tensor) -> _Layer:
     return _Layer(tapped.label, tapped.tap, layout)
 
 
-def _full_precision(device: torch.device) -> torch.autocast | nullcontext[None]:
-    """Autocast, where it surrounds the call, is the model's matter and not the map's."""
-    if torch.is_autocast_enabled(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Autocast and fast, coarse matrix products are the model's matter and not the map's."""
+    precision = torch.get_float32_matmul_precision()
+    try:
+        if precision != "highest":
+            torch.set_float32_matmul_precision("highest")
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        if precision != "highest":
+            torch.set_float32_matmul_precision(precision)
 
 
 def _raw_maps(

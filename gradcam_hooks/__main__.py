@@ -1,0 +1,8 @@
+"""`python -m gradcam_hooks` is the command `gradcam-hooks`."""
+
+from __future__ import annotations
+
+from gradcam_hooks.cli import app
+
+if __name__ == "__main__":
+    app(prog_name="gradcam-hooks")

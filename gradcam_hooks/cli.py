@@ -1,0 +1,267 @@
+"""The command `gradcam-hooks`: flags in, the library called, tables and exit status out.
+
+Status 0: all is well. 1: some pictures are broken. 2: a mistake in what was asked. 130: stopped
+by Ctrl-C. The flags are declared in `flags`, their words read by `options`, and what is printed
+is `terminal`'s. Whatever takes long to import is imported in the command that needs it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradcam_hooks import flags
+from gradcam_hooks.colors import DEFAULT_COLORMAP
+from gradcam_hooks.terminal import (
+    bar,
+    mistakes_told,
+    note,
+    plain,
+    say,
+    show_layers,
+    show_records,
+    table,
+)
+
+if TYPE_CHECKING:
+    from gradcam_hooks.batch import Run
+    from gradcam_hooks.models import LoadedModel
+    from gradcam_hooks.records import Record
+
+__all__ = ["app"]
+
+_RESULTS, _DEMO = Path("gradcam_results"), Path("demo_results")
+_EXAMPLES = (
+    "Examples:",
+    "gradcam-hooks explain photos/ --model resnet50",
+    "gradcam-hooks explain cat.jpg --model vgg16 --layer features --target tabby",
+    "gradcam-hooks explain photos/ --model resnet18 --weights best.pth",
+    "gradcam-hooks explain photos/ --model nets.py:build --weights best.pth",
+)
+
+app = typer.Typer(
+    name="gradcam-hooks",
+    epilog="Begin with:  gradcam-hooks demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_show_locals=False,
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from gradcam_hooks.job import version
+
+        typer.echo(f"gradcam-hooks {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="The version."),
+    ] = False,
+) -> None:
+    """See what a PyTorch network looked at."""
+
+
+@app.command(epilog="\n\n".join(_EXAMPLES))
+def explain(
+    paths: flags.Paths = None,
+    model: flags.ModelName = None,
+    weights: flags.Weights = None,
+    num_classes: flags.Classes = None,
+    labels: flags.Labels = None,
+    trust_pickle: flags.TrustPickle = False,
+    device: flags.Device = "auto",
+    layer: flags.Layers = None,
+    target: flags.TargetWord = "predicted",
+    method: flags.MethodName = "gradcam",
+    fuse: flags.Fuse = "mean",
+    output: flags.OutputKey = None,
+    image_dir: flags.ImageDir = None,
+    fit: flags.FitName = None,
+    size: flags.Size = None,
+    mean: flags.Mean = None,
+    std: flags.Std = None,
+    batch_size: flags.BatchSize = 8,
+    out: flags.Out = _RESULTS,
+    force: flags.Force = False,
+    colormap: flags.Colormap = DEFAULT_COLORMAP,
+    alpha: flags.Alpha = 0.5,
+) -> None:
+    """Explain pictures: one overlay for each, and a line in results.jsonl."""
+    from gradcam_hooks import options
+    from gradcam_hooks.errors import InputError
+    from gradcam_hooks.files import list_images
+
+    with mistakes_told(model):
+        named = [*(paths or ()), *(image_dir or ())]
+        if not named:
+            raise InputError(
+                "which pictures? Name files or folders: gradcam-hooks explain photos/ --model "
+                "resnet50; 'gradcam-hooks demo' needs none"
+            )
+        name = options.read_model(model, weights)
+        asked = options.read_target(target)
+        pictures = list_images(named, exclude=options.searched(named, out))
+        loaded = _load(name, weights, num_classes, labels, trust_pickle, device)
+
+        from gradcam_hooks.batch import Run
+        from gradcam_hooks.job import Job
+
+        layers = tuple(layer or ("auto",))
+        job = Job(
+            loaded,
+            layer=layers[0] if len(layers) == 1 else layers,
+            target=asked,
+            method=method,
+            preprocess=options.read_preprocess(loaded.preprocess, fit, size, mean, std),
+            output=options.read_output(output),
+            fuse=fuse,
+            alpha=alpha,
+            colormap=colormap,
+        )
+        run = Run(job, pictures, out, again=force)
+        records = _watched(run, batch_size)
+    _conclude(run, records)
+
+
+def _load(
+    model: str,
+    weights: str | None,
+    num_classes: int | None,
+    labels: Path | None,
+    trust_pickle: bool,
+    device: str,
+) -> LoadedModel:
+    from gradcam_hooks import options
+    from gradcam_hooks.models import load_model
+
+    if weights == "random":
+        import torch
+
+        torch.manual_seed(0)  # so that a second run finds the same network
+        note(
+            "warning",
+            "random weights: this network has learnt nothing, and what it looks at means nothing",
+        )
+    return load_model(
+        model,
+        options.read_weights(model, weights),
+        num_classes=num_classes,
+        labels=labels,
+        trust_pickle=trust_pickle,
+        device=options.read_device(device),
+    )
+
+
+def _watched(run: Run, batch_size: int) -> list[Record]:
+    """Do the run under a progress bar; Ctrl-C tells what is kept."""
+    done = 0
+    try:
+        with bar(run.total - len(run.kept)) as progress:
+
+            def count(record: Record) -> None:
+                nonlocal done
+                done += 1
+                progress.advance(progress.task_ids[0])
+
+            return run.go(batch_size=batch_size, progress=count)
+    except KeyboardInterrupt as stop:
+        note(
+            "stopped",
+            f"{done + len(run.kept)} of {run.total} pictures are done, and kept in "
+            f"'{run.out / 'results.jsonl'}'; the same command goes on from there",
+        )
+        raise typer.Exit(130) from stop
+
+
+def _conclude(run: Run, records: list[Record]) -> None:
+    """Print what came of a run, and end with the status that says so."""
+    broken = sum(record.error is not None for record in records)
+    show_records(records)
+    kept = len(run.kept)
+    done = len(records) - broken - kept
+    parts = [
+        *([f"{done} explained"] if done else []),
+        *([f"{kept} kept from an earlier run (--force does them again)"] if kept else []),
+        *([f"{broken} broken"] if broken else []),
+    ]
+    say(f"{len(records)} picture{'s' * (len(records) != 1)}: {', '.join(parts)}.")
+    if len(records) > broken:
+        say(f"overlays: {run.out / 'overlays'}")
+    say(f"results:  {run.out / 'results.jsonl'}")
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command()
+def layers(
+    model: flags.ModelName = None,
+    weights: flags.WeightsIfAny = None,
+    num_classes: flags.Classes = None,
+    trust_pickle: flags.TrustPickle = False,
+    size: flags.Size = None,
+) -> None:
+    """List a network's layers, and which one is recommended."""
+    from gradcam_hooks import options
+    from gradcam_hooks.errors import GradCamHooksError, ModelError
+
+    with mistakes_told():
+        name = options.read_model(model, weights)
+        height, width = options.read_size(size) if size else (0, 0)
+
+        import torch
+
+        from gradcam_hooks.models import load_model
+        from gradcam_hooks.survey import layers as survey
+
+        torch.manual_seed(0)
+        loaded = load_model(
+            name,
+            None if weights == "random" else weights,
+            num_classes=num_classes,
+            trust_pickle=trust_pickle,
+        )
+        shape = (1, 3, *((height, width) if size else loaded.preprocess.size))
+        try:
+            found = survey(loaded.model, torch.randn(shape))
+        except GradCamHooksError:
+            raise
+        except Exception as error:  # the network is the user's code
+            raise ModelError(
+                f"the network fails on an input of shape {shape}: {type(error).__name__}: {error}"
+            ) from error
+    show_layers(found)
+
+
+@app.command()
+def methods() -> None:
+    """List the methods: formula, cost and paper."""
+    from rich.console import Console
+
+    from gradcam_hooks.methods import METHODS
+
+    made = table("name", "cost", "what", "paper")
+    for row in METHODS.values():
+        made.add_row(*map(plain, (row.name, row.passes, f"{row.title}: {row.formula}", row.paper)))
+    Console().print(made)
+    say("cost: F a forward pass, B a backward pass")
+
+
+@app.command()
+def demo(
+    out: flags.DemoOut = _DEMO,
+) -> None:
+    """See two networks of equal accuracy, one of them right for the wrong reason."""
+    with mistakes_told():
+        from gradcam_hooks.demo.show import show
+
+        for line in show(out):
+            say(line)

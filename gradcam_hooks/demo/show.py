@@ -1,0 +1,115 @@
+"""The demo: the same pictures explained with both networks, side by side on one sheet.
+
+It goes through the loop that the command goes through, and knows no terminal: what is to be said
+comes back as lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gradcam_hooks import demo
+from gradcam_hooks.batch import Run
+from gradcam_hooks.errors import ModelError
+from gradcam_hooks.images import Preprocess, load_image, save_image, to_float
+from gradcam_hooks.job import Job
+from gradcam_hooks.models import load_model
+from gradcam_hooks.records import Record
+
+__all__ = ["show"]
+
+_CELL, _GAP, _CAPTION, _MARGIN = 176, 8, 24, 96
+
+
+def show(out: Path) -> list[str]:
+    """Explain the bundled pictures with both networks, and draw a sheet of all.
+
+    Args:
+        out: the folder for `demo.png`, `honest/` and `fooled/`.
+
+    Returns:
+        What there is to see, and where, a line each.
+
+    Raises:
+        ModelError: a file of the demo is missing from the installation.
+        ImageError: a picture cannot be read or written.
+    """
+    if not demo.IMAGES:
+        raise ModelError(
+            f"the demo's pictures are not in '{demo.HONEST.parent / 'images'}'; install the "
+            "package again"
+        )
+    found = {
+        name: _explained(weights, out / name)
+        for name, weights in (("honest", demo.HONEST), ("fooled", demo.FOOLED))
+    }
+    sheet = out / "demo.png"
+    _draw(found, out, sheet)
+    total = len(demo.IMAGES)
+    right = {
+        name: sum(record.label == _label(record) for record in records)
+        for name, records in found.items()
+    }
+    return [
+        "Two networks say which shape is in a picture.",
+        f"Right are: honest {right['honest']} of {total}, fooled {right['fooled']} of {total}.",
+        "",
+        "Look at their maps. The honest network looks at the shape. The fooled one looks",
+        "at the small tag in the lower left corner, whose colour gives the answer away.",
+        "No accuracy on such pictures tells the two apart; a map does.",
+        "",
+        f"side by side: {sheet}",
+        f"one by one:   {out / 'honest' / 'overlays'}",
+        f"              {out / 'fooled' / 'overlays'}",
+        "",
+        "Your own:     gradcam-hooks explain photos/ --model resnet50",
+    ]
+
+
+def _explained(weights: Path, out: Path) -> list[Record]:
+    loaded = load_model("gradcam_hooks.demo:network", weights, labels=demo.LABELS)
+    side = demo.INPUT_SIZE
+    job = Job(
+        loaded,
+        layer="layer3",
+        preprocess=Preprocess(size=(side, side), mean=demo.MEAN, std=demo.STD),
+    )
+    return Run(job, demo.IMAGES, out).go(batch_size=len(demo.IMAGES))
+
+
+def _label(record: Record) -> str:
+    """The shape in a picture, which is named after it."""
+    return Path(record.file).stem.partition("-")[0]
+
+
+def _draw(found: dict[str, list[Record]], out: Path, sheet: Path) -> None:
+    """Three rows: the pictures, and the maps of each network, with what it said."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    step = (_CELL + _GAP, _CELL + _CAPTION + _GAP)
+    size = (_MARGIN + step[0] * len(demo.IMAGES), step[1] * (1 + len(found)))
+    canvas = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(15)
+
+    def row(number: int, heading: str, cells: Sequence[tuple[Path, str]]) -> None:
+        top = number * step[1] + _GAP // 2
+        draw.multiline_text((_GAP, top + _CELL // 2 - 20), heading, "black", font, spacing=6)
+        for column, (path, caption) in enumerate(cells):
+            left = _MARGIN + column * step[0]
+            canvas.paste(
+                load_image(path).resize((_CELL, _CELL), Image.Resampling.LANCZOS), (left, top)
+            )
+            draw.text((left, top + _CELL + 2), caption, "black", font)
+
+    row(0, "picture", [(path, path.stem.partition("-")[0]) for path in demo.IMAGES])
+    for number, (name, records) in enumerate(found.items(), 1):
+        cells = []
+        for record in records:
+            if record.error is not None or record.overlay is None:
+                continue
+            said = f"{record.label}, {record.probability:.2f}"
+            cells.append((out / name / record.overlay, said))
+        row(number, f"{name}\nnetwork", cells)
+    save_image(sheet, to_float(canvas))

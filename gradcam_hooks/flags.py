@@ -1,0 +1,181 @@
+"""Flags: what can be asked on the command line, each with its help, grouped by what it is about.
+
+Types alone, for the commands of `cli` to name. This file knows typer; nothing of the library.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+NETWORK, WHAT, PICTURES, RESULTS = "Network", "What to explain", "Pictures", "Results"
+
+Paths: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="PATH", help="Pictures, and folders of pictures."),
+]
+
+ModelName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="torchvision's name (resnet50), timm's (timm:resnet50), or your own function, "
+        "package.module:function or path/to/file.py:function.",
+        metavar="NAME",
+        rich_help_panel=NETWORK,
+    ),
+]
+Weights: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="A .pth, .pt or .safetensors file, or DEFAULT, which is downloaded, or random. "
+        "Left out: DEFAULT, and for your own function what it returned.",
+        metavar="FILE|DEFAULT|random",
+        rich_help_panel=NETWORK,
+    ),
+]
+WeightsIfAny: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="A file of weights, where the number of classes matters, or DEFAULT. Left out: "
+        "random ones, which have the same layers.",
+        metavar="FILE|DEFAULT",
+        rich_help_panel=NETWORK,
+    ),
+]
+Classes: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        help="The number of classes. Left out: read off the file of weights.",
+        metavar="N",
+        rich_help_panel=NETWORK,
+    ),
+]
+Labels: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="The classes' names: a text file with one a line, or JSON.",
+        metavar="FILE",
+        rich_help_panel=NETWORK,
+    ),
+]
+TrustPickle: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--trust-pickle",
+        help="Load a file of weights that runs code, if you trust whoever made it.",
+        rich_help_panel=NETWORK,
+    ),
+]
+Device: TypeAlias = Annotated[
+    str, typer.Option(help="auto, cpu, cuda or cuda:1.", metavar="NAME", rich_help_panel=NETWORK)
+]
+
+Layers: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Dotted name or glob; several times for several. Left out: the last layer that "
+        "still has space. 'gradcam-hooks layers' lists them.",
+        metavar="NAME",
+        rich_help_panel=WHAT,
+    ),
+]
+TargetWord: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="predicted, a class number, a label, or top:5 for the five highest.",
+        metavar="CLASS",
+        rich_help_panel=WHAT,
+    ),
+]
+MethodName: TypeAlias = Annotated[
+    str,
+    typer.Option(help="'gradcam-hooks methods' lists them.", metavar="NAME", rich_help_panel=WHAT),
+]
+Fuse: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="How the maps of several layers become one.",
+        metavar="mean|max",
+        rich_help_panel=WHAT,
+    ),
+]
+OutputKey: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Which part of the network's output, by key or position. Left out: the logits.",
+        metavar="KEY",
+        rich_help_panel=WHAT,
+    ),
+]
+
+ImageDir: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(help="Another way to name a folder.", metavar="DIR", rich_help_panel=PICTURES),
+]
+FitName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="How a picture is made to fit the input. Left out: the network's own way.",
+        metavar="squash|crop|letterbox",
+        rich_help_panel=PICTURES,
+    ),
+]
+Size: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="The input in pixels, 224 or 192x256 (height x width). Left out: the network's own.",
+        metavar="SIZE",
+        rich_help_panel=PICTURES,
+    ),
+]
+Mean: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Subtracted from the pixels, which are in [0, 1]. Left out: the network's own.",
+        metavar="R,G,B",
+        rich_help_panel=PICTURES,
+    ),
+]
+Std: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="What they are divided by then.", metavar="R,G,B", rich_help_panel=PICTURES),
+]
+BatchSize: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        help="How many go through the network at once.",
+        metavar="N",
+        rich_help_panel=PICTURES,
+    ),
+]
+
+Out: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        help="The folder for overlays and results.jsonl. What an earlier run with the same "
+        "options has done there is kept.",
+        metavar="DIR",
+        rich_help_panel=RESULTS,
+    ),
+]
+DemoOut: TypeAlias = Annotated[
+    Path, typer.Option(help="The folder for the pictures.", metavar="DIR")
+]
+Force: TypeAlias = Annotated[
+    bool,
+    typer.Option("--force", help="Do again what is done already.", rich_help_panel=RESULTS),
+]
+Colormap: TypeAlias = Annotated[
+    str,
+    typer.Option(help="inferno, jet, viridis, ...", metavar="NAME", rich_help_panel=RESULTS),
+]
+Alpha: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        help="The map's weight: 0 is the picture alone, 1 the map alone.",
+        metavar="NUMBER",
+        rich_help_panel=RESULTS,
+    ),
+]

@@ -1,0 +1,131 @@
+"""The job: what is asked of every picture of a folder, as plain data with a fingerprint.
+
+Two runs with the same fingerprint give the same results for the same picture, so that the later
+one need not do again what the earlier one has done. This file knows models and options; it knows
+no picture, no folder and no terminal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gradcam_hooks.colors import DEFAULT_COLORMAP, blend
+from gradcam_hooks.explainers import Explainer, explainer
+from gradcam_hooks.images import Preprocess
+from gradcam_hooks.models import LoadedModel
+from gradcam_hooks.targets import AllClasses, TopK
+
+__all__ = ["Job", "version"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked of every picture, and how the answer is drawn.
+
+    Attributes:
+        loaded: the network.
+        layer: a dotted name, a glob, "auto", or several names.
+        target: None for the predicted class, a class number, a label, `TopK` or `AllClasses`.
+        method: a name in `METHODS`.
+        preprocess: how pictures are made ready; by default the network's own way.
+        output: which part of the network's output to explain, a key or an index.
+        fuse: how the maps of several layers become one.
+        alpha: the map's weight in the overlay.
+        colormap: a name of `COLORMAPS`.
+
+    Raises:
+        InputError: no such colour map, or an alpha outside [0, 1].
+    """
+
+    loaded: LoadedModel
+    layer: str | tuple[str, ...] = "auto"
+    target: int | str | TopK | AllClasses | None = None
+    method: str = "gradcam"
+    preprocess: Preprocess | None = None
+    output: str | int | None = None
+    fuse: str = "mean"
+    alpha: float = 0.5
+    colormap: str = DEFAULT_COLORMAP
+
+    def __post_init__(self) -> None:
+        pixel = np.zeros((1, 1, 3))
+        blend(pixel, pixel[..., 0], alpha=self.alpha, colormap=self.colormap)  # or raises
+
+    @property
+    def prepare(self) -> Preprocess:
+        """How pictures are made ready."""
+        return self.preprocess or self.loaded.preprocess
+
+    def explainer(self) -> Explainer:
+        """The explainer that does this job, not yet opened.
+
+        Raises:
+            GradCamHooksError: the method or an option is none of those there are.
+        """
+        return explainer(
+            self.method,
+            self.loaded.model,
+            self.layer if isinstance(self.layer, str) else list(self.layer),
+            output=self.output,
+            fuse=self.fuse,
+            labels=self.loaded.labels,
+            preprocess=self.prepare,
+        )
+
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change with everything that decides the result.
+
+        The network counts by its modules, the Python files that define them, and the values of
+        its parameters and buffers; not by the name of the file that these came from.
+        """
+        target = self.target
+        settings = {
+            "version": version(),
+            "model": _digest(self.loaded.model),
+            "labels": self.loaded.labels,
+            "layer": self.layer,
+            "target": target if isinstance(target, int | str | None) else repr(target),
+            "method": self.method,
+            "preprocess": self.prepare.to_dict(),
+            "output": self.output,
+            "fuse": self.fuse,
+            "alpha": self.alpha,
+            "colormap": self.colormap,
+        }
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+
+
+def version() -> str:
+    """The version of the installed package, "unknown" where it runs from its sources alone."""
+    try:
+        return importlib.metadata.version("gradcam-hooks")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _digest(model: nn.Module) -> str:
+    """A hash of the modules, the files that say what they do, and all values."""
+    digest = hashlib.sha256(repr(model).encode())
+    forwards = {inspect.unwrap(type(module).forward) for module in model.modules()}
+    sources = {code.co_filename for one in forwards if (code := getattr(one, "__code__", None))}
+    for source in sorted(sources):
+        if Path(source).is_file():  # what was typed into an interpreter has none
+            digest.update(Path(source).read_bytes())
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized:
+            digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+            flat = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(flat.numpy().data)
+        else:  # a quantized layer keeps its weights packed
+            digest.update(repr(value).encode())
+    return digest.hexdigest()

@@ -1,0 +1,163 @@
+"""Options: a user's words on the command line, read into what the library takes.
+
+Each function reads one kind of word, and says what it expected where the word is none of that
+kind. This file knows words; it never loads a model or a picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from gradcam_hooks.errors import DeviceError, InputError, ModelError, TargetError
+from gradcam_hooks.targets import TopK
+
+if TYPE_CHECKING:
+    from gradcam_hooks.images import Fit, Preprocess
+
+__all__ = [
+    "read_device",
+    "read_model",
+    "read_output",
+    "read_preprocess",
+    "read_size",
+    "read_target",
+    "read_weights",
+    "searched",
+]
+
+
+def read_target(word: str) -> int | str | TopK | None:
+    """The target: "predicted", a class number, "top:5", or else a label.
+
+    Raises:
+        TargetError: "top:" with something else than a number behind it.
+
+    >>> read_target("predicted"), read_target("281"), read_target("top:5"), read_target("tabby")
+    (None, 281, TopK(k=5), 'tabby')
+    """
+    if word == "predicted":
+        return None
+    if word.startswith("top:"):
+        count = word.removeprefix("top:")
+        if not count.isdecimal():
+            raise TargetError(f"expected a number behind 'top:', such as top:5; got {word!r}")
+        return TopK(int(count))
+    number = word.removeprefix("-")
+    return int(word) if number.isascii() and number.isdecimal() else word
+
+
+def read_output(word: str | None) -> str | int | None:
+    """The part of the output: a position where it is a number, else a key."""
+    return int(word) if word is not None and word.isascii() and word.isdecimal() else word
+
+
+def read_size(word: str) -> tuple[int, int]:
+    """The input's height and width in pixels.
+
+    Raises:
+        InputError: it is neither one number nor two.
+
+    >>> read_size("224"), read_size("192x256")
+    ((224, 224), (192, 256))
+    """
+    sides = word.lower().split("x")
+    if len(sides) not in (1, 2) or not all(side.isdecimal() and int(side) for side in sides):
+        raise InputError(f"--size is a side, or HEIGHTxWIDTH, such as 224 or 192x256; got {word!r}")
+    return int(sides[0]), int(sides[-1])
+
+
+def read_preprocess(
+    own: Preprocess, fit: str | None, size: str | None, mean: str | None, std: str | None
+) -> Preprocess:
+    """The network's own preprocessing with what was asked for in its place.
+
+    Raises:
+        InputError: a word is not of its kind, or out of its range.
+    """
+    changed = own
+    if size is not None:
+        changed = replace(changed, size=read_size(size), resize=None)
+    if fit is not None and fit != own.fit:
+        changed = replace(changed, fit=cast("Fit", fit), resize=None)  # checked by Preprocess
+    if mean is not None:
+        changed = replace(changed, mean=_three("--mean", mean))
+    if std is not None:
+        changed = replace(changed, std=_three("--std", std))
+    return changed
+
+
+def _three(option: str, word: str) -> tuple[float, float, float]:
+    try:
+        numbers = [float(number) for number in word.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) != 3:
+        raise InputError(
+            f"{option} is one number, or three for R, G and B, such as 0.485,0.456,0.406; "
+            f"got {word!r}"
+        )
+    return numbers[0], numbers[1], numbers[2]
+
+
+def read_model(model: str | None, weights: str | None) -> str:
+    """The network's name.
+
+    Raises:
+        ModelError: there is none; a file of weights does not say which network they are for.
+    """
+    if model is not None:
+        return model
+    if weights not in (None, "DEFAULT", "random"):
+        raise ModelError(
+            f"'{weights}' holds weights, and does not say which network they are for: name the "
+            "architecture it was trained with, such as --model vgg16"
+        )
+    raise ModelError(
+        "which network? --model resnet50 takes torchvision's with the weights it publishes; "
+        "--model vgg16 --weights best.pth takes your own"
+    )
+
+
+def read_weights(model: str, word: str | None) -> str | None:
+    """What `load_model` is to be given: None for none.
+
+    Raises:
+        ModelError: an empty word.
+    """
+    own_function = ":" in model and not model.startswith("timm:")
+    if word is None:
+        return None if own_function else "DEFAULT"
+    if not word:
+        raise ModelError("--weights is a file, DEFAULT or random; got an empty word")
+    return None if word == "random" else word
+
+
+def read_device(word: str) -> str:
+    """The device: "auto" is the first CUDA device where there is one, else the CPU.
+
+    Raises:
+        DeviceError: an empty word.
+    """
+    import torch
+
+    if not word:
+        raise DeviceError("--device is auto, cpu, cuda or the like; got an empty word")
+    if word == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return word
+
+
+def searched(paths: list[Path], out: Path) -> Path:
+    """What a search for pictures must leave out: the results, or the overlays among the pictures.
+
+    >>> searched([Path("photos")], Path("photos/results")).as_posix()
+    'photos/results'
+    >>> searched([Path(".")], Path(".")).as_posix()
+    'overlays'
+    """
+    real = out.resolve()
+    return out / "overlays" if any(path.resolve() == real for path in paths) else out
