@@ -21,8 +21,8 @@ from gradcam_hooks.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from gradcam_hooks.colors import Floats
-    from gradcam_hooks.geometry import Geometry
+    from gradcam_hooks.images.colors import Floats
+    from gradcam_hooks.images.geometry import Geometry
 
 __all__ = ["Diagnosis", "Explanation", "Picture", "diagnose"]
 
@@ -207,12 +207,12 @@ class Explanation:
         """
         from PIL import Image
 
-        from gradcam_hooks.colors import to_uint8
+        from gradcam_hooks.images.colors import to_uint8
 
         return Image.fromarray(to_uint8(self._drawn(image, alpha, colormap)))
 
     def _drawn(self, image: object, alpha: float, colormap: str | None) -> Floats:
-        from gradcam_hooks.sheets import sheet
+        from gradcam_hooks.images.sheets import sheet
 
         if image is not None and len(self) > 1:
             raise InputError(
@@ -224,8 +224,8 @@ class Explanation:
 
     def _row(self, index: int, image: object, alpha: float, colormap: str | None) -> list[Floats]:
         """The overlays of one image's maps, float RGB in [0, 1]."""
-        from gradcam_hooks.colors import DEFAULT_COLORMAP, blend
-        from gradcam_hooks.geometry import Geometry
+        from gradcam_hooks.images.colors import DEFAULT_COLORMAP, blend
+        from gradcam_hooks.images.geometry import Geometry
 
         maps = self.maps[index].cpu()
         lead = maps.ndim - 2
@@ -267,8 +267,8 @@ class Explanation:
         Raises:
             ImageError: a suffix that neither Pillow nor NumPy writes.
         """
-        from gradcam_hooks.files import write_whole
         from gradcam_hooks.images import save_image
+        from gradcam_hooks.images.files import write_whole
 
         path = Path(path)
         if path.suffix.lower() != ".npz":
@@ -304,8 +304,8 @@ def _canvas(image: object) -> Floats:
     """Whatever the user draws on as float RGB in [0, 1], ``(height, width, 3)``."""
     from PIL import Image
 
-    from gradcam_hooks.colors import to_float
     from gradcam_hooks.images import load_image
+    from gradcam_hooks.images.colors import to_float
 
     if isinstance(image, str | Path | Image.Image):
         return to_float(load_image(image))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 try:
     import gradcam_hooks as gh
-    from gradcam_hooks.files import list_images, write_whole
+    from gradcam_hooks.images.files import list_images, write_whole
 except ModuleNotFoundError as error:
     sys.exit(
         f"error: this Python ({sys.executable}) has no {error.name}; run it with .venv/bin/python, "

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from gradcam_hooks.architectures import find_architecture, importable
 from gradcam_hooks.errors import ModelError
-from gradcam_hooks.heads import build_blank, find_head
+from gradcam_hooks.models.architectures import find_architecture, importable
+from gradcam_hooks.models.heads import build_blank, find_head
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -250,7 +250,7 @@ def run(tmp_path: Path, package: str, text: str, name: str) -> str:
     script = f"""
         import sys
         sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]
-        from gradcam_hooks.architectures import find_architecture
+        from gradcam_hooks.models.architectures import find_architecture
         from gradcam_hooks.errors import ModelError
         try:
             find_architecture({name!r})

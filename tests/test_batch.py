@@ -26,13 +26,13 @@ from gradcam_hooks import (
     TopK,
 )
 from gradcam_hooks.batch import Run, overlay_names
-from gradcam_hooks.colors import blend, to_float, to_uint8
+from gradcam_hooks.batch.job import Job
+from gradcam_hooks.batch.records import Record, record_of
+from gradcam_hooks.batch.results import Results
 from gradcam_hooks.explanation import Diagnosis, Explanation
-from gradcam_hooks.geometry import Geometry
 from gradcam_hooks.images import load_image
-from gradcam_hooks.job import Job
-from gradcam_hooks.records import Record, record_of
-from gradcam_hooks.results import Results
+from gradcam_hooks.images.colors import blend, to_float, to_uint8
+from gradcam_hooks.images.geometry import Geometry
 
 SIZE = (32, 40)
 ROUGH = Preprocess(size=SIZE)

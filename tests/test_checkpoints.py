@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from gradcam_hooks.checkpoints import read_checkpoint
 from gradcam_hooks.errors import ModelError
+from gradcam_hooks.models.checkpoints import read_checkpoint
 
 STATE: dict[str, Tensor] = OrderedDict(
     {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.tensor([0.5, -0.5])}

@@ -20,9 +20,8 @@ from sklearn.datasets import load_sample_images
 from typer.testing import CliRunner, Result
 
 import gradcam_hooks
-from gradcam_hooks import terminal
-from gradcam_hooks.cli import app
-from gradcam_hooks.records import Record
+from gradcam_hooks.batch.records import Record
+from gradcam_hooks.cli import app, terminal
 
 NET = """
 import time

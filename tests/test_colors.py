@@ -10,9 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from gradcam_hooks import colors
-from gradcam_hooks.colors import COLORMAPS, DEFAULT_COLORMAP, blend, colorize, to_float, to_uint8
 from gradcam_hooks.errors import InputError
+from gradcam_hooks.images import colors
+from gradcam_hooks.images.colors import (
+    COLORMAPS,
+    DEFAULT_COLORMAP,
+    blend,
+    colorize,
+    to_float,
+    to_uint8,
+)
 
 
 class TestFloatsAndBytes:

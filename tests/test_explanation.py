@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import gradcam_hooks as gh
-from gradcam_hooks.colors import colorize
+from gradcam_hooks.images.colors import colorize
 from tests.nets import gap_linear, images
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from gradcam_hooks.errors import GradCamHooksError, ImageError
-from gradcam_hooks.files import list_images, readable_suffixes, write_whole
+from gradcam_hooks.images.files import list_images, readable_suffixes, write_whole
 
 
 def picture(path: Path) -> Path:

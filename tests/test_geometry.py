@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import grid_sample, interpolate
 
 from gradcam_hooks.errors import InputError
-from gradcam_hooks.geometry import Geometry
+from gradcam_hooks.images.geometry import Geometry
 
 RNG = np.random.default_rng(0)
 

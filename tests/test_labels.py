@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gradcam_hooks.errors import ModelError
-from gradcam_hooks.labels import plain_labels, read_labels
+from gradcam_hooks.models.labels import plain_labels, read_labels
 
 
 @pytest.mark.parametrize(

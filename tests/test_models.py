@@ -14,11 +14,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from gradcam_hooks.architectures import find_architecture
 from gradcam_hooks.errors import DeviceError, ModelError
-from gradcam_hooks.heads import build_blank
 from gradcam_hooks.images import Preprocess
 from gradcam_hooks.models import load_model
+from gradcam_hooks.models.architectures import find_architecture
+from gradcam_hooks.models.heads import build_blank
 
 SMALL = ("squeezenet1_1", "mobilenet_v3_small", "shufflenet_v2_x0_5", "resnet18", "mnasnet0_5")
 FIVE = ["a", "b", "c", "d", "e"]

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradcam_hooks.checkpoints import Checkpoint, read_checkpoint
 from gradcam_hooks.errors import ModelError
-from gradcam_hooks.weights import load_into, strip_prefix
+from gradcam_hooks.models.checkpoints import Checkpoint, read_checkpoint
+from gradcam_hooks.models.weights import load_into, strip_prefix
 
 
 class Net(nn.Module):

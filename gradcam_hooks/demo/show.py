@@ -11,11 +11,11 @@ from pathlib import Path
 
 from gradcam_hooks import demo
 from gradcam_hooks.batch import Run
+from gradcam_hooks.batch.job import Job
+from gradcam_hooks.batch.records import Record
 from gradcam_hooks.errors import ModelError
 from gradcam_hooks.images import Preprocess, load_image, save_image, to_float
-from gradcam_hooks.job import Job
 from gradcam_hooks.models import load_model
-from gradcam_hooks.records import Record
 
 __all__ = ["show"]
 

@@ -18,14 +18,14 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
-from gradcam_hooks.architectures import Architecture, find_architecture, importable
-from gradcam_hooks.checkpoints import Checkpoint, read_checkpoint
 from gradcam_hooks.errors import DeviceError, ModelError
-from gradcam_hooks.heads import Head, build_blank, find_head
 from gradcam_hooks.images import Preprocess
-from gradcam_hooks.labels import read_labels
-from gradcam_hooks.presets import find_preprocess
-from gradcam_hooks.weights import load_into, strip_prefix
+from gradcam_hooks.models.architectures import Architecture, find_architecture, importable
+from gradcam_hooks.models.checkpoints import Checkpoint, read_checkpoint
+from gradcam_hooks.models.heads import Head, build_blank, find_head
+from gradcam_hooks.models.labels import read_labels
+from gradcam_hooks.models.presets import find_preprocess
+from gradcam_hooks.models.weights import load_into, strip_prefix
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum

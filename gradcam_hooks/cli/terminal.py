@@ -39,7 +39,7 @@ from gradcam_hooks.errors import (
 )
 
 if TYPE_CHECKING:
-    from gradcam_hooks.records import Record
+    from gradcam_hooks.batch.records import Record
     from gradcam_hooks.survey import LayerTable
 
 __all__ = ["bar", "mistakes_told", "note", "plain", "say", "show_layers", "show_records", "table"]

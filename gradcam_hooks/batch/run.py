@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gradcam_hooks.batch.job import Job
+from gradcam_hooks.batch.records import Record, record_of
+from gradcam_hooks.batch.results import Results
 from gradcam_hooks.errors import GradCamHooksError, ImageError, InputError, ModelError
 from gradcam_hooks.explainers import Explainer
 from gradcam_hooks.explanation import Explanation, Picture
 from gradcam_hooks.images import load_image
-from gradcam_hooks.job import Job
-from gradcam_hooks.records import Record, record_of
-from gradcam_hooks.results import Results
 
 __all__ = ["Run", "overlay_names"]
 

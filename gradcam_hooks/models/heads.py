@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from gradcam_hooks.architectures import Architecture
 from gradcam_hooks.errors import ModelError
+from gradcam_hooks.models.architectures import Architecture
 
 __all__ = ["Head", "build_blank", "find_head"]
 

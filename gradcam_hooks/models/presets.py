@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from gradcam_hooks.architectures import Architecture
 from gradcam_hooks.images import Preprocess
+from gradcam_hooks.models.architectures import Architecture
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from gradcam_hooks.colors import Floats
+    from gradcam_hooks.images.colors import Floats
 
 __all__ = ["sheet"]
 

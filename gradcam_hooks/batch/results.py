@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-from gradcam_hooks.files import write_whole
-from gradcam_hooks.records import Record
+from gradcam_hooks.batch.records import Record
+from gradcam_hooks.images.files import write_whole
 
 __all__ = ["Results"]
 

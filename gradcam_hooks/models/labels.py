@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gradcam_hooks.errors import ModelError
-from gradcam_hooks.files import nearest_file
+from gradcam_hooks.images.files import nearest_file
 
 __all__ = ["plain_labels", "read_labels"]
 

@@ -3,8 +3,7 @@
 A picture in any mode and depth becomes the RGB a person sees in a viewer, or there is an error
 that names the file; a half-read picture never passes. `Preprocess` is torchvision's usual
 transform to the bit, and hands back a `Geometry` that leads from the network's input to the
-original. Pillow and torchvision are imported where they are used. The neighbours' names
-(`Geometry`, `colorize`, `blend`, `list_images`, ...) can be had from here too.
+original. Pillow and torchvision are imported where they are used.
 """
 
 from __future__ import annotations
@@ -20,36 +19,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gradcam_hooks.colors import (
-    COLORMAPS,
-    DEFAULT_COLORMAP,
-    blend,
-    colorize,
-    to_float,
+from gradcam_hooks.errors import ImageError, InputError
+from gradcam_hooks.images.colors import (
     to_uint8,
 )
-from gradcam_hooks.errors import ImageError, InputError
-from gradcam_hooks.files import list_images, nearest_file, write_whole
-from gradcam_hooks.geometry import Geometry
+from gradcam_hooks.images.files import nearest_file, write_whole
+from gradcam_hooks.images.geometry import Geometry
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = [
-    "COLORMAPS",
-    "DEFAULT_COLORMAP",
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "Geometry",
-    "Preprocess",
-    "blend",
-    "colorize",
-    "list_images",
-    "load_image",
-    "save_image",
-    "to_float",
-    "to_uint8",
-]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Fit", "Preprocess", "load_image", "save_image"]
 
 Fit: TypeAlias = Literal["squash", "crop", "letterbox"]
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from gradcam_hooks.checkpoints import Checkpoint, some
 from gradcam_hooks.errors import ModelError
+from gradcam_hooks.models.checkpoints import Checkpoint, some
 
 __all__ = ["load_into", "strip_prefix"]
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradcam_hooks import flags
-from gradcam_hooks.colors import DEFAULT_COLORMAP
-from gradcam_hooks.terminal import (
+from gradcam_hooks.cli import flags
+from gradcam_hooks.cli.terminal import (
     bar,
     mistakes_told,
     note,
@@ -24,11 +23,12 @@ from gradcam_hooks.terminal import (
     show_records,
     table,
 )
+from gradcam_hooks.images.colors import DEFAULT_COLORMAP
 
 if TYPE_CHECKING:
     from gradcam_hooks.batch import Run
+    from gradcam_hooks.batch.records import Record
     from gradcam_hooks.models import LoadedModel
-    from gradcam_hooks.records import Record
 
 __all__ = ["app"]
 
@@ -54,7 +54,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from gradcam_hooks.job import version
+        from gradcam_hooks.batch.job import version
 
         typer.echo(f"gradcam-hooks {version()}")
         raise typer.Exit
@@ -96,9 +96,9 @@ def explain(
     alpha: flags.Alpha = 0.5,
 ) -> None:
     """Explain pictures: one overlay for each, and a line in results.jsonl."""
-    from gradcam_hooks import options
+    from gradcam_hooks.cli import options
     from gradcam_hooks.errors import InputError
-    from gradcam_hooks.files import list_images
+    from gradcam_hooks.images.files import list_images
 
     with mistakes_told(model):
         named = [*(paths or ()), *(image_dir or ())]
@@ -113,7 +113,7 @@ def explain(
         loaded = _load(name, weights, num_classes, labels, trust_pickle, device)
 
         from gradcam_hooks.batch import Run
-        from gradcam_hooks.job import Job
+        from gradcam_hooks.batch.job import Job
 
         layers = tuple(layer or ("auto",))
         job = Job(
@@ -140,7 +140,7 @@ def _load(
     trust_pickle: bool,
     device: str,
 ) -> LoadedModel:
-    from gradcam_hooks import options
+    from gradcam_hooks.cli import options
     from gradcam_hooks.models import load_model
 
     if weights == "random":
@@ -210,7 +210,7 @@ def layers(
     size: flags.Size = None,
 ) -> None:
     """List a network's layers, and which one is recommended."""
-    from gradcam_hooks import options
+    from gradcam_hooks.cli import options
     from gradcam_hooks.errors import GradCamHooksError, ModelError
 
     with mistakes_told():

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from gradcam_hooks.errors import ModelError
-from gradcam_hooks.files import nearest_file
-from gradcam_hooks.labels import plain_labels
+from gradcam_hooks.images.files import nearest_file
+from gradcam_hooks.models.labels import plain_labels
 
 __all__ = ["Checkpoint", "read_checkpoint", "some"]
 
