@@ -46,9 +46,12 @@ _TOLERANCES = (math.log(1.1), math.log(1.5))
 """How unlike the axes may have shrunk: hardly, or as much as unpadded layers take off a short side.
 A reading that fits closely stands before one that fits loosely."""
 
-_PREFIX = 8
-"""How many tokens may stand ahead of the patches where the model does not tell: one for the class,
-one for distillation, a few registers."""
+_PREFIX = 2
+"""How many tokens may stand ahead of the patches where nobody tells: one for the class, one for
+distillation. More would let many a sequence pass for a grid."""
+
+_MOST_PREFIX = 16
+"""How many may where the user says that these are tokens: a few registers more."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +131,20 @@ def infer(
         raise LayoutError(f"layout= is one of {', '.join(map(repr, names))}, not {asked!r}.")
     batch = shape[0] if batch is None else batch
     readings = [*_maps(shape, image), *_tokens(shape, image, batch, _known_prefix(name, modules))]
+    if asked is None:
+        # What a recurrent layer gives has as many axes as tokens, and so have many other things:
+        # unasked, tokens must be an exact grid behind as short a prefix as nearly all have.
+        recurrent = isinstance(modules[name], nn.RNNBase)
+        readings = [one for one in readings if not one.bold and not (recurrent and one.tokens)]
     readings = [one for one in readings if asked in (None, one.layout.name)]
     own = _speaks(modules[name])
-    readings = [one for one in readings if one.voice == own] or readings
-    told = own or _told_by_others(name, modules)
+    if own is not None and asked is None:
+        readings = [one for one in readings if one.voice == own]
     for closeness in (0, 1, 2):
         fitting = [one for one in readings if one.closeness == closeness]
+        told = own
+        if len(fitting) > 1 or closeness == 2:
+            told = own or _told_by_others(name, modules)
         if closeness == 2 and told is None and asked is None:
             break  # the number of axes alone decides nothing
         if len(fitting) > 1:
@@ -152,10 +163,17 @@ class _Reading:
 
     Attributes:
         closeness: 0 where it fits closely, 1 where loosely, 2 where only its axes are as many.
+        bold: whether it is taken only where the user asks for this layout.
     """
 
     layout: Layout
     closeness: int
+    bold: bool = False
+
+    @property
+    def tokens(self) -> bool:
+        """Whether it has one axis for all of space."""
+        return self.layout.name.startswith("tokens")
 
     @property
     def voice(self) -> str:
@@ -199,9 +217,10 @@ def _tokens(
     for name, tokens, channels in orders:
         for space, exact in _grids(tuple(image)):
             prefix = tokens - math.prod(space)
-            allowed = prefix in (0, known) if known is not None else 0 <= prefix <= _PREFIX
-            if allowed:
-                yield _Reading(Layout(name, channels, space, prefix), 0 if exact else 1)
+            if prefix in (0, known) if known is not None else 0 <= prefix <= _MOST_PREFIX:
+                long = known is None and prefix > _PREFIX
+                bold = long or not exact or name == "tokens-channels-first"
+                yield _Reading(Layout(name, channels, space, prefix), 0 if exact else 1, bold)
 
 
 @lru_cache
@@ -225,11 +244,15 @@ def _grids(image: tuple[int, ...]) -> list[tuple[tuple[int, ...], bool]]:
 
 
 def _known_prefix(name: str, modules: Mapping[str, nn.Module]) -> int | None:
-    """How many tokens stand ahead of the patches, where the model tells it as timm's do."""
+    """How many tokens stand ahead of the patches, as timm's and transformers' models tell."""
     for scope in _outwards(name):
         prefix = getattr(modules[scope], "num_prefix_tokens", None)
         if isinstance(prefix, int):
             return prefix
+        config = getattr(modules[scope], "config", None)
+        registers = getattr(config, "num_register_tokens", None)
+        if isinstance(registers, int):
+            return 1 + registers
     return None
 
 

@@ -81,10 +81,10 @@ def answer(
 
     Call it with the model's state looked after (`untouched`) and gradients off.
     """
-    found = None
+    found, modules = None, named(question.model)
     for cut in (True, False):
         current = taps.forward(args, kwargs, cut=cut)
-        layers = [_read(tapped, question, image) for tapped in current.select()]
+        layers = [_read(tapped, question, image, modules) for tapped in current.select()]
         with torch.enable_grad():
             chosen = choose(current.output, question.output)
             selected = select(target, chosen, len(image), question.labels)
@@ -131,10 +131,13 @@ def answer(
     )
 
 
-def _read(tapped: Tapped, question: Question, image: Tensor) -> _Layer:
+def _read(
+    tapped: Tapped, question: Question, image: Tensor, modules: Mapping[str, nn.Module]
+) -> _Layer:
     shape = tuple(tapped.tap.activation.shape)
-    size, modules = tuple(image.shape[2:]), named(question.model)
-    layout = infer(shape, size, tapped.name, modules, question.layout, batch=len(image))
+    layout = infer(
+        shape, image.shape[2:], tapped.name, modules, question.layout, batch=len(image)
+    )
     if shape[layout.batch_axis] != len(image):
         raise LayerError(
             f"layer {describe(tapped.name)} gives {shape}, where axis {layout.batch_axis} is not "

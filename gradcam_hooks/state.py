@@ -8,7 +8,7 @@ also after an exception or KeyboardInterrupt. Parameters, their ``requires_grad`
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -29,15 +29,16 @@ def untouched(model: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.inference_mode(mode=False))
         stack.enter_context(torch.set_grad_enabled(False))
         stack.enter_context(_random_state())
-        stack.enter_context(_buffers(model))
-        stack.enter_context(_evaluating(model))
-        stack.enter_context(_uncompiled(model))
+        modules = list(model.modules())
+        stack.enter_context(_buffers(modules))
+        stack.enter_context(_evaluating(modules))
+        stack.enter_context(_uncompiled(modules))
         yield
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
+def _evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
+    training = [module for module in modules if module.training]
     try:
         for module in training:
             module.training = False
@@ -48,11 +49,11 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _uncompiled(model: nn.Module) -> Iterator[None]:
+def _uncompiled(modules: Sequence[nn.Module]) -> Iterator[None]:
     """What ``module.compile()`` left on a module would run past hooks that came after it."""
     compiled = [
         (module, module._compiled_call_impl)
-        for module in model.modules()
+        for module in modules
         if module._compiled_call_impl is not None
     ]
     try:
@@ -65,20 +66,29 @@ def _uncompiled(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _buffers(model: nn.Module) -> Iterator[None]:
-    # Copies are needed, since a buffer may be written in place; they are small next to weights.
+def _buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
     kept = [
-        (module, name, buffer, buffer.detach().clone(), _version(buffer))
-        for module in model.modules()
+        (module, name, buffer, _version(buffer))
+        for module in modules
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
+    # A buffer may be written in place, so there must be copies; they are small next to weights,
+    # and one for all of a kind takes a fraction of the time that one for each does.
+    kinds: dict[tuple[torch.dtype, torch.device], list[torch.Tensor]] = {}
+    for _, _, buffer, _ in kept:
+        kinds.setdefault((buffer.dtype, buffer.device), []).append(buffer.detach())
+    copies = {kind: torch.cat([one.reshape(-1) for one in all_]) for kind, all_ in kinds.items()}
     try:
         yield
     finally:
-        for module, name, buffer, copy, version in kept:
+        starts = dict.fromkeys(copies, 0)
+        for module, name, buffer, version in kept:
+            kind = (buffer.dtype, buffer.device)
+            start, starts[kind] = starts[kind], starts[kind] + buffer.numel()
             if _version(buffer) != version:
-                buffer.detach().copy_(copy)
+                copy = copies[kind][start : starts[kind]]
+                buffer.detach().copy_(copy.view(buffer.shape))
             if module._buffers.get(name) is not buffer:
                 module._buffers[name] = buffer
 

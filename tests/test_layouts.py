@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 import torch
 from torch import nn
@@ -63,20 +65,17 @@ def test_where_nothing_decides_the_error_shows_both_and_the_way_out() -> None:
     [
         ((2, 197, 768), (224, 224), "1 prefix token + 14x14 patches x 768 channels (tokens)"),
         ((2, 198, 192), (224, 224), "2 prefix tokens + 14x14 patches x 192 channels (tokens)"),
-        ((2, 201, 384), (224, 224), "5 prefix tokens + 14x14 patches x 384 channels (tokens)"),
         ((2, 196, 768), (224, 224), "14x14 patches x 768 channels (tokens)"),
         ((2, 141, 768), (160, 224), "1 prefix token + 10x14 patches x 768 channels (tokens)"),
         ((2, 50, 768), (224, 224), "1 prefix token + 7x7 patches x 768 channels (tokens)"),
         ((2, 257, 1024), (224, 224), "1 prefix token + 16x16 patches x 1024 channels (tokens)"),
-        ((2, 768, 196), (224, 224), "14x14 patches x 768 channels (tokens-channels-first)"),
         ((197, 2, 768), (224, 224), "1 prefix token + 14x14 patches x 768 channels (tokens-seq"),
     ],
 )
 def test_tokens_are_a_grid_of_square_patches_behind_a_short_prefix(
     shape: tuple[int, ...], image: tuple[int, ...], expected: str
 ) -> None:
-    modules = _PLAIN if "channels-first" in expected else _TRANSFORMER
-    assert str(infer(shape, image, "x", modules, batch=2)).startswith(expected)
+    assert str(infer(shape, image, "x", _TRANSFORMER, batch=2)).startswith(expected)
 
 
 def test_tokens_that_are_two_grids_are_an_error_with_both() -> None:
@@ -93,13 +92,32 @@ def test_tokens_that_are_no_grid_are_an_error() -> None:
         infer((2, 120, 768), (224, 224), "x", _PLAIN)
 
 
-def test_a_model_that_tells_its_prefix_is_believed() -> None:
-    net = nn.Sequential(nn.Identity())
+def test_a_long_prefix_is_believed_where_the_model_or_the_user_tells() -> None:
+    shape, image = (2, 201, 384), (224, 224)
+    with pytest.raises(gh.LayoutError, match="tokens are a grid of patches"):
+        infer(shape, image, "x", _TRANSFORMER)
+    asked = infer(shape, image, "x", _TRANSFORMER, "tokens")
+    assert (asked.prefix, asked.space) == (5, (14, 14))
+    net = nn.Sequential(nn.LayerNorm(8))
+    net.num_prefix_tokens = 5  # as timm's models tell
+    assert infer(shape, image, "x", {"": net, "x": nn.Identity()}).prefix == 5
+    other = nn.Sequential(nn.LayerNorm(8))
+    other.config = types.SimpleNamespace(num_register_tokens=4)  # as transformers' tell
+    assert infer(shape, image, "x", {"": other, "x": nn.Identity()}).prefix == 5
+
+
+def test_a_sequence_is_no_grid() -> None:
+    # 24 steps of a recurrent layer could be 4 x 6 patches of 4 pixels; nobody says so
+    lstm = nn.LSTM(8, 10)
     with pytest.raises(gh.LayoutError):
-        infer((2, 64 + 12, 32), (64, 64), "0", {"": net, "0": net[0]}, "tokens")
-    net.num_prefix_tokens = 12
-    layout = infer((2, 64 + 12, 32), (64, 64), "0", {"": net, "0": net[0]}, "tokens")
-    assert (layout.prefix, layout.space) == (12, (8, 8))
+        infer((2, 24, 10), (16, 24), "x", {"": nn.Sequential(lstm), "x": lstm})
+    with pytest.raises(gh.LayoutError):
+        infer((2, 12, 10), (16, 24), "x", _TRANSFORMER)
+    pool = nn.AdaptiveAvgPool1d(1)  # its 24 channels are no 4 x 6 patches either
+    with pytest.raises(gh.LayoutError):
+        infer((2, 24, 1), (64, 96), "x", {"": nn.Sequential(pool), "x": pool})
+    asked = infer((2, 768, 196), (224, 224), "x", _PLAIN, "tokens-channels-first")
+    assert asked.space == (14, 14)
 
 
 def test_channels_first_of_tokens_is_the_grid_by_hand() -> None:
