@@ -35,7 +35,22 @@ if TYPE_CHECKING:
 
     from gradcam_hooks.images import Preprocess
 
-__all__ = ["Explainer", "GradCAM", "explain", "explainer"]
+__all__ = [
+    "FEM",
+    "EigenCAM",
+    "EigenGradCAM",
+    "ElementWiseCAM",
+    "Explainer",
+    "GradCAM",
+    "GradCAMPlus",
+    "GradCAMPlusPlus",
+    "HiResCAM",
+    "LayerCAM",
+    "SegEigenCAM",
+    "XGradCAM",
+    "explain",
+    "explainer",
+]
 
 
 class Explainer:
@@ -257,7 +272,82 @@ class GradCAM(Explainer):
     method = "gradcam"
 
 
-_CLASSES: dict[str, type[Explainer]] = {kind.method: kind for kind in (GradCAM,)}
+class GradCAMPlusPlus(Explainer):
+    """Grad-CAM++ (Chattopadhyay et al. 2018): positive gradients weighted by the paper's alpha."""
+
+    method = "gradcam++"
+
+
+class GradCAMPlus(Explainer):
+    """Grad-CAM+ (Lerma and Lucas 2022): channels weighted by their mean positive gradient."""
+
+    method = "gradcam+"
+
+
+class XGradCAM(Explainer):
+    """XGrad-CAM (Fu et al. 2020): gradients averaged by each channel's share of activation."""
+
+    method = "xgradcam"
+
+
+class HiResCAM(Explainer):
+    """HiResCAM (Draelos and Carin 2020): gradient times activation, position by position."""
+
+    method = "hirescam"
+
+
+class ElementWiseCAM(Explainer):
+    """Element-wise Grad-CAM: the positive part of gradient times activation."""
+
+    method = "elementwise"
+
+
+class LayerCAM(Explainer):
+    """LayerCAM (Jiang et al. 2021): positive gradient times activation, position by position."""
+
+    method = "layercam"
+
+
+class EigenCAM(Explainer):
+    """Eigen-CAM (Muhammad and Yeasin 2020): the first singular vector; the same for any class."""
+
+    method = "eigencam"
+
+
+class EigenGradCAM(Explainer):
+    """Eigen-Grad-CAM: the first singular vector of gradient times activation."""
+
+    method = "eigengradcam"
+
+
+class SegEigenCAM(Explainer):
+    """Seg-Eigen-CAM (Chung and Ying 2025): the first singular vector of ``|gradient| A``."""
+
+    method = "segeigencam"
+
+
+class FEM(Explainer):
+    """FEM (Fuad et al. 2020): where channels are unusually high; the same for any class."""
+
+    method = "fem"
+
+
+_CLASSES: dict[str, type[Explainer]] = {
+    kind.method: kind
+    for kind in (
+        GradCAM,
+        GradCAMPlusPlus,
+        GradCAMPlus,
+        XGradCAM,
+        HiResCAM,
+        ElementWiseCAM,
+        LayerCAM,
+        EigenCAM,
+        EigenGradCAM,
+        SegEigenCAM,
+        FEM,
+    )
+}
 
 
 class Options(TypedDict, total=False):

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from gradcam_hooks.errors import LayerDidNotRun, LayerError
+from gradcam_hooks.errors import GradientError, LayerDidNotRun, LayerError
 from gradcam_hooks.modules import describe, named
 from gradcam_hooks.outputs import main_tensor, tree, with_tensor
 
@@ -173,7 +173,16 @@ class Pass:
     def backward(self, scores: Tensor) -> None:
         """One backward pass from ``scores (batch,)`` to the taps; fills each tap's gradient."""
         edges = [tap.edge for tap in self._all()]
-        torch.autograd.grad(scores, edges, torch.ones_like(scores), allow_unused=True)
+        try:
+            torch.autograd.grad(scores, edges, torch.ones_like(scores), allow_unused=True)
+        except RuntimeError as error:
+            if "use_reentrant" not in str(error):
+                raise
+            raise GradientError(
+                "the model checkpoints activations in the reentrant way, which PyTorch lets no "
+                "gradient stop at a layer of. Pass use_reentrant=False to its "
+                "torch.utils.checkpoint.checkpoint, or turn checkpointing off for the explanation."
+            ) from error
 
     def backward_many(self, scores: Tensor, use: Callable[[], _T]) -> list[_T]:
         """Backward passes from ``scores (batch, targets)``, many targets at a time.

@@ -90,7 +90,11 @@ def answer(
             selected = select(target, chosen, len(image), question.labels)
         scores = selected.scores
         with _full_precision(scores.device):
-            found = _raw_maps(METHODS[question.method].rule, current, scores, layers, reach=reach)
+            method = METHODS[question.method]
+            if method.needs_gradients or reach:
+                found = _raw_maps(method.rule, current, scores, layers, reach=reach)
+            else:
+                found = _raw_maps_of_activations(method.rule, scores, layers)
         if found is not None or not current.cut:
             break
     if found is None:
@@ -135,9 +139,7 @@ def _read(
     tapped: Tapped, question: Question, image: Tensor, modules: Mapping[str, nn.Module]
 ) -> _Layer:
     shape = tuple(tapped.tap.activation.shape)
-    layout = infer(
-        shape, image.shape[2:], tapped.name, modules, question.layout, batch=len(image)
-    )
+    layout = infer(shape, image.shape[2:], tapped.name, modules, question.layout, batch=len(image))
     if shape[layout.batch_axis] != len(image):
         raise LayerError(
             f"layer {describe(tapped.name)} gives {shape}, where axis {layout.batch_axis} is not "
@@ -197,6 +199,20 @@ def _raw_maps(
         raws.append(raw.transpose(0, 1) if many else raw)
         zeros.append(zero.transpose(0, 1) if many else zero)
     return raws, torch.stack(zeros).all(0)
+
+
+def _raw_maps_of_activations(
+    rule: Rule, scores: Tensor, layers: Sequence[_Layer]
+) -> tuple[list[Tensor], Tensor]:
+    """The same for a rule that asks for no gradient, so that none is computed."""
+    raws, targets = [], scores.shape[1:]
+    for layer in layers:
+        activation = layer.activation()
+        raw = rule(activation, activation)
+        if targets:  # one map serves them all
+            raw = raw[:, None].expand(-1, *targets, *raw.shape[1:])
+        raws.append(raw)
+    return raws, torch.zeros_like(scores, dtype=torch.bool)
 
 
 def _raw_map(rule: Rule, activation: Tensor, gradient: Tensor, lead: int) -> tuple[Tensor, Tensor]:

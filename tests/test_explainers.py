@@ -359,3 +359,17 @@ def test_a_picture_goes_to_the_models_dtype(photo: Image.Image) -> None:
 def test_a_list_of_numbers_is_no_picture() -> None:
     with pytest.raises(gh.InputError, match="no image"):
         gh.explain(gap_linear(), [1, 2])
+
+
+@pytest.mark.parametrize("method", ["eigencam", "fem"])
+def test_a_method_without_gradients_asks_for_none(method: str) -> None:
+    net, x = residual(), images()
+    backward: list[int] = []
+    net.fc.register_full_backward_hook(lambda *_: backward.append(1))
+    one = gh.explain(net, x, "bn2", method=method, target=1)
+    several = gh.explain(net, x, "bn2", method=method, target=gh.AllClasses())
+    assert backward == []
+    assert several.raw.shape == (2, 3, 8, 8)
+    for target in range(3):
+        assert torch.equal(several.raw[:, target], one.raw)
+        assert torch.equal(several.scores[:, target], net(x)[:, target].detach())
