@@ -27,26 +27,61 @@ from gradcam_hooks.errors import (
     OutputError,
     TargetError,
 )
-from gradcam_hooks.explainers import Explainer, GradCAM, explain, explainer
+from gradcam_hooks.explainers import (
+    FEM,
+    EigenCAM,
+    EigenGradCAM,
+    ElementWiseCAM,
+    Explainer,
+    GradCAM,
+    GradCAMPlus,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    SegEigenCAM,
+    XGradCAM,
+    explain,
+    explainer,
+)
 from gradcam_hooks.explanation import Diagnosis, Explanation
 from gradcam_hooks.images import Preprocess, load_image
 from gradcam_hooks.methods import METHODS, Method
 from gradcam_hooks.models import LoadedModel, load_model
 from gradcam_hooks.survey import LayerRow, LayerTable, layers
-from gradcam_hooks.targets import AllClasses, TopK
+from gradcam_hooks.targets import (
+    AllClasses,
+    Binary,
+    Box,
+    Difference,
+    Regression,
+    Segment,
+    Similarity,
+    TopK,
+)
 
 __all__ = [
+    "FEM",
     "METHODS",
     "AllClasses",
+    "Binary",
+    "Box",
     "DeviceError",
     "Diagnosis",
+    "Difference",
+    "EigenCAM",
+    "EigenGradCAM",
+    "ElementWiseCAM",
     "Explainer",
     "Explanation",
     "GradCAM",
+    "GradCAMPlus",
+    "GradCAMPlusPlus",
     "GradCamHooksError",
     "GradientError",
+    "HiResCAM",
     "ImageError",
     "InputError",
+    "LayerCAM",
     "LayerDidNotRun",
     "LayerError",
     "LayerNotFound",
@@ -59,8 +94,13 @@ __all__ = [
     "ModelError",
     "OutputError",
     "Preprocess",
+    "Regression",
+    "SegEigenCAM",
+    "Segment",
+    "Similarity",
     "TargetError",
     "TopK",
+    "XGradCAM",
     "explain",
     "explainer",
     "layers",

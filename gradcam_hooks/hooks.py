@@ -199,6 +199,8 @@ class Pass:
             rows = torch.arange(min(chunk, targets - start), device=scores.device)
             seeds = scores.new_zeros(len(rows), *scores.shape)
             seeds[rows, :, start + rows] = 1
+            for tap in taps:
+                tap.gradient = None  # so that its memory serves the next chunk
             # Inside a batched pass the hooks see one placeholder for all targets, so here the
             # gradients are those that autograd returns.
             gradients = _batched_gradients(scores, [tap.edge for tap in taps], seeds)

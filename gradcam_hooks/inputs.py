@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
@@ -20,9 +21,14 @@ __all__ = ["check_model", "find_image", "usable"]
 def find_image(args: Sequence[object], kwargs: Mapping[str, object], model: nn.Module) -> Tensor:
     """The first floating-point tensor with space, ``(batch, channels, *space)``.
 
+    A first argument that is a list of pictures ``(channels, height, width)``, as torchvision's
+    detectors take it, is stacked.
+
     Raises:
-        InputError: there is none, or it lacks its batch axis.
+        InputError: there is none, or it lacks its batch axis, or pictures differ in size.
     """
+    if args and (images := _listed(args[0], model)):
+        return _stacked(images)
     for tensor in _given(args, kwargs):
         if tensor.is_floating_point() and tensor.ndim >= 3:
             _check_batch_axis(tensor, model)
@@ -34,17 +40,49 @@ def find_image(args: Sequence[object], kwargs: Mapping[str, object], model: nn.M
     )
 
 
+def _listed(given: object, model: nn.Module) -> list[Tensor]:
+    """The pictures in a list of pictures ``(channels, height, width)``; else nothing."""
+    if not isinstance(given, list | tuple):
+        return []
+    axes = _axes(model)
+    pictures = [
+        one
+        for one in given
+        if isinstance(one, Tensor)
+        and one.is_floating_point()
+        and one.ndim == 3
+        and one.shape[0] in (1, 3)
+        and axes in (4, None)  # to a network of signals, three axes are a batch already
+    ]
+    return pictures if len(pictures) == len(given) else []
+
+
+def _stacked(pictures: Sequence[Tensor]) -> Tensor:
+    sizes = list(dict.fromkeys(tuple(one.shape) for one in pictures))
+    if len(sizes) > 1:
+        raise InputError(
+            f"the list holds pictures of {len(sizes)} shapes, {', '.join(map(str, sizes))}, and "
+            "the maps of one call have one size. Pass one image at a time: explain(model, [image])."
+        )
+    return torch.stack(list(pictures))
+
+
 def _check_batch_axis(image: Tensor, model: nn.Module) -> None:
+    axes = _axes(model)
+    if axes is not None and image.ndim == axes - 1:
+        raise InputError(
+            f"the input has shape {tuple(image.shape)}, and this network's first "
+            f"convolution works on {axes} axes, the first of them the batch. For one image "
+            "pass image[None]."
+        )
+
+
+def _axes(model: nn.Module) -> int | None:
+    """How many axes the input of the first convolution has; None where there is no convolution."""
     for module in model.modules():
         if isinstance(module, nn.modules.conv._ConvNd):
-            axes = 2 + len(module.kernel_size)
-            if image.ndim == axes - 1:
-                raise InputError(
-                    f"the input has shape {tuple(image.shape)}, and this network's first "
-                    f"convolution works on {axes} axes, the first of them the batch. For one image "
-                    "pass image[None]."
-                )
-            return
+            return 2 + len(module.kernel_size)
+    return None
 
 
 def check_model(args: Sequence[object], kwargs: Mapping[str, object], model: nn.Module) -> None:
@@ -55,19 +93,24 @@ def check_model(args: Sequence[object], kwargs: Mapping[str, object], model: nn.
             model on several devices is trusted to know its own.
         GradientError: the parameters were made under ``inference_mode``.
     """
-    parameters = list(model.parameters())
-    if any(parameter.is_inference() for parameter in parameters):
+    # The first parameter speaks for all, which is what can be afforded at every call.
+    parameter = next(model.parameters(), None)
+    if parameter is None:
+        return
+    if parameter.is_inference():
         raise GradientError(
             "the model's parameters were made under inference_mode, so PyTorch lets no gradient "
             "pass through them. Build, load or move the model outside of it, or explain "
             "copy.deepcopy(model), made outside of it."
         )
-    devices = {parameter.device for parameter in parameters}
-    if len(devices) != 1:
-        return
-    device = devices.pop()
+    device = parameter.device
+    if device.type == "meta":
+        raise DeviceError(
+            "the model's parameters are on the meta device and hold no values. Load its weights, "
+            "or model.to_empty(device='cpu') and draw them."
+        )
     for tensor in _given(args, kwargs):
-        if tensor.device != device:
+        if tensor.device != device and len({one.device for one in model.parameters()}) == 1:
             raise DeviceError(
                 f"the input is on {tensor.device}, the model's parameters are on {device}. "
                 f"Move one to the other: x.to({str(device)!r}) or model.to({str(tensor.device)!r})."

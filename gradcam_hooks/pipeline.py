@@ -7,17 +7,18 @@ that are ready, and gives back an `Explanation`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from gradcam_hooks.canvas import Canvas, watched
 from gradcam_hooks.errors import GradientError, LayerError
 from gradcam_hooks.explanation import Diagnosis, Explanation, diagnose
 from gradcam_hooks.hooks import Pass, Tap, Tapped, Taps
 from gradcam_hooks.layouts import Layout, infer
-from gradcam_hooks.maps import finish, fuse
+from gradcam_hooks.maps import finish_telling, fuse
 from gradcam_hooks.methods import METHODS, Rule
 from gradcam_hooks.modules import describe, named
 from gradcam_hooks.outputs import OutputSpec, choose, detached
@@ -82,9 +83,13 @@ def answer(
     Call it with the model's state looked after (`untouched`) and gradients off.
     """
     found, modules = None, named(question.model)
+    size, canvas = tuple(image.shape[2:]), None
     for cut in (True, False):
-        current = taps.forward(args, kwargs, cut=cut)
-        layers = [_read(tapped, question, image, modules) for tapped in current.select()]
+        with watched(question.model) if _listed(args) else _no_canvas() as canvases:
+            current = taps.forward(args, kwargs, cut=cut)
+        canvas = canvases[-1] if canvases else None
+        space = size if canvas is None else canvas.size
+        layers = [_read(one, question, len(image), space, modules) for one in current.select()]
         with torch.enable_grad():
             chosen = choose(current.output, question.output)
             selected = select(target, chosen, len(image), question.labels)
@@ -106,10 +111,10 @@ def answer(
             "gradcam_hooks.layers(model, x) shows them."
         )
     raws, zero = found
-    size = tuple(image.shape[2:])
     with _full_precision(scores.device):
-        maps = fuse([finish(raw, size) for raw in raws], question.fuse, len(size))
-    blank = maps.flatten(scores.ndim).amax(-1) <= 0
+        finished = [finish_telling(raw, size, canvas) for raw in raws]
+        maps = fuse([one for one, _ in finished], question.fuse, len(size))
+    blank = torch.stack([blank for _, blank in finished]).all(0)
     hints = {}
     if bool(blank.any()):  # a blank map is worth another pass that finds the cause
         if not all(bool(raw.isfinite().all()) for raw in raws):
@@ -135,15 +140,28 @@ def answer(
     )
 
 
+def _no_canvas() -> AbstractContextManager[list[Canvas]]:
+    return nullcontext([])
+
+
+def _listed(args: Sequence[object]) -> bool:
+    """Whether the pictures came as a list, as torchvision's detectors take them."""
+    return bool(args) and isinstance(args[0], list | tuple)
+
+
 def _read(
-    tapped: Tapped, question: Question, image: Tensor, modules: Mapping[str, nn.Module]
+    tapped: Tapped,
+    question: Question,
+    batch: int,
+    space: tuple[int, ...],
+    modules: Mapping[str, nn.Module],
 ) -> _Layer:
     shape = tuple(tapped.tap.activation.shape)
-    layout = infer(shape, image.shape[2:], tapped.name, modules, question.layout, batch=len(image))
-    if shape[layout.batch_axis] != len(image):
+    layout = infer(shape, space, tapped.name, modules, question.layout, batch=batch)
+    if shape[layout.batch_axis] != batch:
         raise LayerError(
             f"layer {describe(tapped.name)} gives {shape}, where axis {layout.batch_axis} is not "
-            f"the batch of {len(image)}. Name a layer that keeps the batch; "
+            f"the batch of {batch}. Name a layer that keeps the batch; "
             "gradcam_hooks.layers(model, x) lists those that ran."
         )
     return _Layer(tapped.label, tapped.tap, layout)

@@ -1,6 +1,6 @@
 """Architectures that just work: ``gh.explain(model, x)`` and nothing else, equal to an oracle.
 
-Weights are drawn at random; heads of zeros are drawn too. The layer is the one ``"auto"`` takes; the
+Weights are drawn at random, heads of zeros too. The layer is the one ``"auto"`` takes; the
 oracle adds zeros to a clone of its output, and its axes are permuted by hand, as the table says.
 """
 

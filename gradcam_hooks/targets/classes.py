@@ -1,8 +1,9 @@
-"""From a model's output to the score that is explained.
+"""Targets that are classes, and `select`, which turns any target into scores.
 
 A target is what the user asks about: the predicted class, a class by number or label, several
-of these per image, or any function of the output. `select` turns it into scores that stay in
-the graph, and the class numbers where there are any. Knows tensors only: no layer, no map.
+of these per image, or any function of the output, of which the other files here have some.
+`select` turns it into scores that stay in the graph, and the class numbers where there are any.
+Knows tensors only: no layer, no map.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from gradcam_hooks.errors import OutputError, TargetError
 from gradcam_hooks.outputs import find_logits
+from gradcam_hooks.targets.checks import detections
 
 __all__ = ["AllClasses", "Selection", "Target", "TopK", "select"]
 
@@ -86,12 +88,19 @@ def select(
     """
     if callable(target) and not isinstance(target, TopK | AllClasses):
         return Selection(_called(target, output, batch), None)
+    if detections(output) is not None:
+        raise OutputError(
+            "a class is asked for, but this is a detector, which returns boxes with scores and "
+            "labels for each image. Pass target=Box(box=..., label=...), or Box() for the box it "
+            "is most sure of."
+        )
     logits = find_logits(output)
     if logits.ndim != 2 or logits.shape[0] != batch or not logits.shape[1]:
         raise OutputError(
             f"a class is asked for, which needs logits of shape (batch={batch}, classes), but the "
             f"output has shape {tuple(logits.shape)}. Pass output= to choose another part, or as "
-            "target= a function that takes the output and returns one score per image."
+            "target= Segment (segmentation), Box (detectors), Binary or Regression (one number), "
+            "or a function that takes the output and returns one score per image."
         )
     classes = logits.shape[1]
     if isinstance(target, AllClasses):

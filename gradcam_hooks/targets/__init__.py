@@ -1,0 +1,22 @@
+"""From a model's output to the score that is explained: classes, and what is more than a class."""
+
+from __future__ import annotations
+
+from gradcam_hooks.targets.boxes import Box
+from gradcam_hooks.targets.classes import AllClasses, Selection, Target, TopK, select
+from gradcam_hooks.targets.scores import Binary, Difference, Regression, Similarity
+from gradcam_hooks.targets.segments import Segment
+
+__all__ = [
+    "AllClasses",
+    "Binary",
+    "Box",
+    "Difference",
+    "Regression",
+    "Segment",
+    "Selection",
+    "Similarity",
+    "Target",
+    "TopK",
+    "select",
+]

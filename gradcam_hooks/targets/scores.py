@@ -1,0 +1,223 @@
+"""Scores of one vector per image: a difference, one logit, a regression, a similarity.
+
+Each target is a frozen callable from the model's output to one score per image. Knows tensors
+only: no layer, no map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from gradcam_hooks.errors import OutputError, TargetError
+from gradcam_hooks.outputs import children, find_logits, tensors
+from gradcam_hooks.targets.checks import described, legal, whole
+
+__all__ = ["Binary", "Difference", "How", "Regression", "Similarity"]
+
+How = Literal["cosine", "dot", "distance"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Why this class rather than that one: the logit of ``this`` less the logit of ``that``.
+
+    Raises:
+        TargetError: a number is no class, or both are the same.
+        OutputError: the output is not ``(batch, classes)``.
+
+    >>> Difference(2, 0)(torch.tensor([[0.5, 1.0, 4.0]]))
+    tensor([3.5000])
+    """
+
+    this: int
+    that: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "this", whole(self.this, "a class"))
+        object.__setattr__(self, "that", whole(self.that, "a class"))
+        if self.this == self.that:
+            raise TargetError(f"{self} compares a class with itself; name two classes.")
+
+    def __call__(self, output: object) -> Tensor:
+        """``(batch, classes)`` to ``(batch,)``."""
+        logits = find_logits(output)
+        if logits.ndim != 2:
+            raise OutputError(
+                f"{self} needs logits of shape (batch, classes), but the output is "
+                f"{described(logits)}. Pass output= to choose another part."
+            )
+        legal(self.this, logits.shape[1])
+        legal(self.that, logits.shape[1])
+        return logits[:, self.this] - logits[:, self.that]
+
+
+@dataclass(frozen=True)
+class Binary:
+    """One logit that stands for two classes: itself, or its negative for the other side.
+
+    Args:
+        positive: whether to explain what speaks for the class (a high logit) or against it.
+
+    Raises:
+        OutputError: the output is neither ``(batch, 1)`` nor ``(batch,)``.
+
+    >>> Binary(positive=False)(torch.tensor([[0.5], [-2.0]]))
+    tensor([-0.5000,  2.0000])
+    """
+
+    positive: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.positive, bool):
+            raise TargetError(f"Binary(positive=) is True or False, not {self.positive!r}.")
+
+    def __call__(self, output: object) -> Tensor:
+        """``(batch, 1)`` or ``(batch,)`` to ``(batch,)``."""
+        values = _values(output)
+        if values.ndim == 2 and values.shape[1] == 1:
+            values = values[:, 0]
+        if values.ndim != 1:
+            raise OutputError(
+                f"{self} needs one logit per image, (batch, 1) or (batch,), but the output is "
+                f"{described(values)}. Of several classes pass the number: target=1."
+            )
+        return values if self.positive else -values
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A predicted quantity: what makes it large, or what makes it small.
+
+    Args:
+        index: which of several outputs; None where there is one.
+        up: True for what raises the prediction, False for what lowers it.
+
+    Raises:
+        TargetError: of several outputs none was named, or one that is not there.
+        OutputError: the output is not ``(batch,)`` or ``(batch, outputs)``.
+
+    >>> Regression(1, up=False)(torch.tensor([[10.0, 0.25]]))
+    tensor([-0.2500])
+    """
+
+    index: int | None = None
+    up: bool = True
+
+    def __post_init__(self) -> None:
+        if self.index is not None:
+            object.__setattr__(self, "index", whole(self.index, "Regression's index"))
+        if not isinstance(self.up, bool):
+            raise TargetError(f"Regression(up=) is True or False, not {self.up!r}.")
+
+    def __call__(self, output: object) -> Tensor:
+        """``(batch,)``, ``(batch, 1)`` or ``(batch, outputs)`` to ``(batch,)``."""
+        values = _values(output)
+        if values.ndim == 1:
+            values = values[:, None]
+        if values.ndim != 2 or not values.shape[1]:
+            raise OutputError(
+                f"{self} needs an output of shape (batch,) or (batch, outputs), but it is "
+                f"{described(values)}. Pass output= to choose another part."
+            )
+        count = values.shape[1]
+        if self.index is None and count > 1:
+            raise TargetError(
+                f"this output has {count} numbers per image: say which, Regression(0) to "
+                f"Regression({count - 1})."
+            )
+        index = self.index or 0
+        legal(index, count, "output")
+        return values[:, index] if self.up else -values[:, index]
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """How like a reference the image's embedding is.
+
+    cosine: ``e . r / (|e| |r|)``; dot: ``e . r``; distance: ``-|e - r|``, Euclidean. Of a
+    CLIP-like output it takes ``image_embeds``, so with a text's embedding as the reference the map
+    shows the image against the text.
+
+    Args:
+        reference: ``(d,)`` for all images, or ``(batch, d)``, one for each.
+        how: ``"cosine"``, ``"dot"`` or ``"distance"``.
+
+    Raises:
+        TargetError: the reference does not fit the embedding.
+        OutputError: no embedding ``(batch, d)`` is found in the output.
+
+    >>> Similarity(torch.tensor([3.0, 4.0]), "dot")(torch.tensor([[1.0, 2.0]]))
+    tensor([11.])
+    """
+
+    reference: Tensor
+    how: How = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.how not in get_args(How):
+            ways = ", ".join(map(repr, get_args(How)))
+            raise TargetError(f"Similarity(how=) is one of {ways}, not {self.how!r}.")
+        reference = self.reference
+        if not isinstance(reference, Tensor) or not reference.is_floating_point():
+            what = reference.dtype if isinstance(reference, Tensor) else type(reference).__name__
+            raise TargetError(f"a reference is a floating-point tensor (d,), not {what}.")
+        if reference.ndim not in (1, 2) or not reference.numel():
+            raise TargetError(
+                f"a reference is one embedding (d,) or one for each image (batch, d), not "
+                f"{tuple(reference.shape)}."
+            )
+        object.__setattr__(self, "reference", reference.detach())
+        if not bool(reference.isfinite().all()):
+            raise TargetError("the reference embedding has a NaN or an infinity in it.")
+        if self.how == "cosine" and not bool(reference.ne(0).any(-1).all()):
+            raise TargetError(
+                "the reference embedding is all zeros, which has no direction to be alike in. "
+                "Pass another, or how='distance'."
+            )
+
+    def __repr__(self) -> str:
+        return f"Similarity({tuple(self.reference.shape)}, how={self.how!r})"
+
+    def __call__(self, output: object) -> Tensor:
+        """``(batch, d)`` to ``(batch,)``."""
+        embedding = _embedding(output)
+        reference = self.reference.to(embedding)
+        if reference.shape not in (embedding.shape, embedding.shape[1:]):
+            batch, d = embedding.shape
+            raise TargetError(
+                f"the images' embeddings are (batch={batch}, d={d}), and the reference is "
+                f"{tuple(reference.shape)}: it must be ({d},), or ({batch}, {d}) with one for "
+                "each image, from the same model."
+            )
+        if self.how == "cosine":
+            scores = torch.cosine_similarity(embedding, reference.expand_as(embedding), dim=1)
+        elif self.how == "dot":
+            scores = (embedding * reference).sum(1)
+        else:
+            scores = -torch.linalg.vector_norm(embedding - reference, dim=1)
+        return scores
+
+
+def _values(output: object) -> Tensor:
+    """The logits by rule, or the only floating-point tensor there is, ``(batch,)`` included."""
+    floating = [tensor for tensor in tensors(output) if tensor.is_floating_point()]
+    return floating[0] if len(floating) == 1 else find_logits(output)
+
+
+def _embedding(output: object) -> Tensor:
+    named = dict(children(output)).get("image_embeds")
+    if isinstance(named, Tensor):
+        found = [named]
+    else:
+        found = [t for t in tensors(output) if t.ndim == 2 and t.is_floating_point()]
+    if len(found) != 1 or found[0].ndim != 2:
+        raise OutputError(
+            "looking for the images' embeddings, one tensor (batch, d) or one called "
+            f"image_embeds, in the model's output. It is\n{described(output)}\n"
+            "Pass output= a key, an index or a function that takes the output and returns them."
+        )
+    return found[0]

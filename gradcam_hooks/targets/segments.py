@@ -1,0 +1,181 @@
+"""The score of a class over a region of a segmentation: Seg-Grad-CAM's target.
+
+A frozen callable from ``(batch, classes, *space)`` logits, two- or three-dimensional, to one score
+per image. Knows tensors only: no layer, no map.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from gradcam_hooks.errors import OutputError, TargetError
+from gradcam_hooks.outputs import children, tensors
+from gradcam_hooks.targets.checks import described, legal, whole
+
+__all__ = ["Segment", "Where"]
+
+Where = Tensor | np.ndarray | tuple[int, ...] | None
+Reduce = Literal["sum", "mean"]
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A class of a segmentation within a mask, at a point, or in its own predicted region.
+
+    ``sum_p m_p y_p`` over the positions ``p`` of the output, ``y`` the logits of the class and
+    ``m`` the mask (Vinogradova, Dibrov and Myers 2020, "Towards Interpretable Semantic
+    Segmentation via Gradient-weighted Class Activation Mapping", eq. 2; there ``m`` is 0 or 1).
+    The logits are the output itself, its ``logits`` or ``out``, or the only tensor in it with
+    the axes of a segmentation.
+
+    Args:
+        label: the class's number.
+        where: a mask, boolean or of floating-point weights, ``(*space)`` for all images or
+            ``(batch, *space)``, resized by nearest where it is not of the output's size; a point,
+            a tuple such as ``(row, column)``, in positions of the output; None for the positions
+            where the class is predicted (is the highest, or above 0 where it is the only one).
+        reduce: ``"sum"`` as the paper's, or ``"mean"`` (weighted by the mask), which does not
+            grow with the region.
+
+    Raises:
+        TargetError: the class, the point or the mask does not fit the output, or the region is
+            empty.
+        OutputError: no logits of a segmentation are found in the output.
+
+    >>> logits = torch.tensor([[[[1.0, 2.0]], [[5.0, 0.0]]]])  # 2 classes, 1 x 2 positions
+    >>> Segment(0)(logits), Segment(0, torch.tensor([[True, True]]))(logits)
+    (tensor([2.]), tensor([3.]))
+    """
+
+    label: int
+    where: Where = None
+    reduce: Reduce = "sum"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", whole(self.label, "a class"))
+        if self.reduce not in get_args(Reduce):
+            raise TargetError(f"Segment(reduce=) is 'sum' or 'mean', not {self.reduce!r}.")
+        where = self.where
+        if where is None:
+            return
+        if isinstance(where, Tensor | np.ndarray):
+            object.__setattr__(self, "where", _mask(torch.as_tensor(where).detach()))
+        elif isinstance(where, tuple):
+            point = tuple(whole(one, "each number of a point") for one in where)
+            object.__setattr__(self, "where", point)
+        else:
+            raise TargetError(
+                "Segment(where=) is a mask (a boolean or floating-point tensor), a point (a tuple "
+                f"of whole numbers) or None, not {type(where).__name__}."
+            )
+
+    def __repr__(self) -> str:
+        where = self.where
+        if isinstance(where, Tensor | np.ndarray):
+            shown = f"mask {tuple(where.shape)}"
+        else:
+            shown = "its predicted region" if where is None else str(where)
+        return f"Segment({self.label}, where={shown}, reduce={self.reduce!r})"
+
+    def __call__(self, output: object) -> Tensor:
+        """``(batch, classes, *space)`` to ``(batch,)``."""
+        logits = _dense(output)
+        legal(self.label, logits.shape[1])
+        label = logits[:, self.label]
+        if isinstance(self.where, tuple):
+            for one in self._point(tuple(label.shape[1:])):
+                label = label[:, one]
+            return label
+        weights = self._weights(logits.detach())
+        total = (label * weights).flatten(1).sum(1)
+        return total if self.reduce == "sum" else total / weights.flatten(1).sum(1)
+
+    def _point(self, space: tuple[int, ...]) -> tuple[int, ...]:
+        assert isinstance(self.where, tuple)
+        inside = all(one < size for one, size in zip(self.where, space, strict=False))
+        if len(self.where) != len(space) or not inside:
+            raise TargetError(
+                f"the point {self.where} is not in the output, whose positions are "
+                f"{'x'.join(map(str, space))}. A point counts in positions of the output, which "
+                "may be smaller than the input."
+            )
+        return self.where
+
+    def _weights(self, logits: Tensor) -> Tensor:
+        """``(batch, *space)``, at the output's size."""
+        batch, space = logits.shape[0], tuple(logits.shape[2:])
+        if self.where is None:
+            return self._predicted(logits)
+        mask = torch.as_tensor(self.where).to(logits)
+        if mask.ndim not in (len(space), len(space) + 1):
+            raise TargetError(
+                f"a mask for this output has {len(space)} axes of space, or a batch axis ahead of "
+                f"them; this one has shape {tuple(mask.shape)}, the output {tuple(logits.shape)}."
+            )
+        if mask.ndim == len(space):
+            mask = mask[None]
+        if len(mask) not in (1, batch):
+            raise TargetError(f"{len(mask)} masks came for a batch of {batch}.")
+        if tuple(mask.shape[1:]) != space:
+            mask = interpolate(mask[:, None], space, mode="nearest")[:, 0]
+        empty = [i for i, one in enumerate(mask) if not bool(one.any())]
+        if empty:
+            raise TargetError(
+                f"the mask of image {empty[0]} is empty at the output's size, "
+                f"{'x'.join(map(str, space))}; a region thinner than a position of the output is "
+                "lost. Pass a wider one, or a point."
+            )
+        return mask.expand(batch, *space)
+
+    def _predicted(self, logits: Tensor) -> Tensor:
+        predicted = logits.argmax(1)
+        region = logits[:, 0] > 0 if logits.shape[1] == 1 else predicted == self.label
+        for image, one in enumerate(region):
+            if bool(one.any()):
+                continue
+            if logits.shape[1] == 1:
+                found, ask = "its one logit is nowhere above 0", "Say"
+            else:
+                classes = Counter(predicted[image].flatten().tolist()).most_common()
+                shown = [f"{number} ({count} positions)" for number, count in classes[:10]]
+                found = f"predicted there are {', '.join(shown)}{', ...' * (len(classes) > 10)}"
+                ask = "Take one of these, or say"
+            raise TargetError(
+                f"class {self.label} is predicted nowhere in image {image}: {found}. {ask} where= "
+                "(a mask or a point)."
+            )
+        return region.to(logits)
+
+
+def _mask(mask: Tensor) -> Tensor:
+    if mask.dtype != torch.bool and not mask.is_floating_point():
+        raise TargetError(
+            f"a mask is boolean or floating-point, not {mask.dtype}. Of a map of labels pass "
+            "labels == number; of 0 and 1 pass mask.bool()."
+        )
+    if mask.is_floating_point() and not bool((mask >= 0).all() and mask.isfinite().all()):
+        raise TargetError("a mask of weights has no negative number, NaN or infinity.")
+    return mask
+
+
+def _dense(output: object) -> Tensor:
+    """The logits ``(batch, classes, *space)`` in a segmentation's output."""
+    parts = dict(children(output))
+    named = [part for key in ("logits", "out") if isinstance(part := parts.get(key), Tensor)]
+    found = named or [t for t in tensors(output) if t.ndim >= 4 and t.is_floating_point()]
+    if isinstance(output, Tensor):
+        found = [output]
+    if len(found) != 1 or found[0].ndim < 3 or not found[0].is_floating_point():
+        raise OutputError(
+            "looking for the logits of a segmentation, (batch, classes, *space), in the model's "
+            f"output. It is\n{described(output)}\nPass output= a key, an index or a function that "
+            "takes the output and returns them."
+        )
+    return found[0]
