@@ -35,7 +35,6 @@ LABELS = ("cat", "dog", "Ship")
         (gh.TopK(2), [[1, 2], [0, 2]]),
         (gh.AllClasses(), [[0, 1, 2], [0, 1, 2]]),
     ],
-    ids=repr,
 )
 def test_each_way_to_name_classes(target: object, index: list[object]) -> None:
     selected = select(target, LOGITS, 2, LABELS)  # type: ignore[arg-type]
@@ -71,7 +70,6 @@ def test_each_way_to_name_classes(target: object, index: list[object]) -> None:
         (lambda out: 3.0, r"returned float"),
         (lambda out: out.argmax(1), r"returned \(2,\) of torch\.int64"),
     ],
-    ids=repr,
 )
 def test_a_wrong_target_says_what_was_legal(target: object, message: str) -> None:
     with pytest.raises(gh.TargetError, match=message) as caught:

@@ -44,7 +44,6 @@ SOFTMAX = {"pred_logits": NOTHING, "pred_boxes": XYWH[None] / 100}
         (gh.Box(index=1), 1, 0),
         (gh.Box(index=1, label=1), 1, 1),
     ],
-    ids=repr,
 )
 def test_candidates_by_hand_of_raw_heads(box: gh.Box, row: int, label: int) -> None:
     chance = CHANCES[row, label]
@@ -79,7 +78,6 @@ def test_objectness_counts_in_the_choice() -> None:
         (gh.Box(index=3, label=2), 0.4),
         (gh.Box(np.array([50, 0, 60, 30]), label=2, part="x2"), 60.0),
     ],
-    ids=repr,
 )
 def test_candidates_by_hand_of_detections(box: gh.Box, score: float) -> None:
     assert torch.allclose(box(DETECTIONS), torch.tensor([score]))

@@ -47,7 +47,6 @@ LOGITS = torch.tensor([[0.5, 1.0, 4.0], [3.0, -1.0, 2.0]])
             [11.0, 6.0],
         ),
     ],
-    ids=lambda value: repr(value) if callable(value) else None,
 )
 def test_numbers_by_hand(target: object, output: object, scores: list[float]) -> None:
     assert torch.allclose(target(output), torch.tensor(scores))  # type: ignore[operator]
@@ -159,7 +158,6 @@ REFERENCE = torch.linspace(-1, 2, 5, dtype=torch.float64)
             lambda out: -((out - REFERENCE) ** 2).sum(1).sqrt(),
         ),
     ],
-    ids=repr,
 )
 def test_the_map_equals_the_oracle(target: object, by_hand: object) -> None:
     net, x = gap_linear(), images()

@@ -35,7 +35,6 @@ MASK = torch.tensor([[True, False, False], [True, False, True]])
         # Of a mask smaller than the output, each position stands for several.
         (gh.Segment(1, torch.tensor([[False], [True]])), 5 + 6 - 1),
     ],
-    ids=repr,
 )
 @pytest.mark.parametrize(
     "output",
