@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from bench_layers import count_layers, total
+from bench_layers import Count, count_layers, total
 from bench_price import CASES, LARGE, Memory, Time, classes, memory, times
 from bench_ways import PLAIN, RAW
 from rich.console import Console
@@ -28,32 +28,42 @@ CONSOLE = Console()
 
 def layers_section(quick: bool) -> object:
     """Right, wrong and failing layers of each way."""
-    table = Table(
-        "network",
-        "layers",
-        *RAW,
-        "each call",
-        title="Layers right/wrong/failing, against the gradient of zeros added to their output",
-        padding=(0, 0),
-    )
-    table.columns[0].no_wrap = True
     counts = []
     with CONSOLE.status("networks: 0 done") as status:
         for count in count_layers(2 if quick else None, os.cpu_count() or 1):
             counts.append(count)
             status.update(f"networks: {len(counts)} done, {count.network} the last")
     counts.sort(key=lambda count: count.network)
-    for count in (*counts, total(counts)):
-        if count.network == "all":
-            table.add_section()
-        verdicts = map(str, (*count.ways.values(), count.repeated))
-        table.add_row(count.network, str(count.layers), *verdicts)
-    CONSOLE.print(table)
-    CONSOLE.print(
-        "Layers that run once; the last column counts each call of the others, this library's. "
-        "grad-cam and torchcam were handed a function that moves channels where they are last."
-    )
+    show_layers(counts)
     return counts
+
+
+def show_layers(counts: list[Count]) -> None:
+    """How many are right in each network, and what became of the others in all of them."""
+    table = Table(
+        "network",
+        "layers",
+        *RAW,
+        title="Layers that are right, by the gradient of zeros added to their output",
+        padding=(0, 0),
+    )
+    table.columns[0].no_wrap = True
+    for count in counts:
+        right = (str(verdicts.right) for verdicts in count.ways.values())
+        table.add_row(count.network, str(count.layers), *right)
+    CONSOLE.print(table)
+    whole = total(counts)
+    summary = Table("way", "right", "wrong", "fails", title=f"All {whole.layers} layers")
+    for way, verdicts in whole.ways.items():
+        numbers = map(str, (verdicts.right, verdicts.wrong, verdicts.fails))
+        summary.add_row(way, *numbers, style="bold" if way == OURS else None)
+    CONSOLE.print(summary)
+    again = whole.repeated
+    CONSOLE.print(
+        f"These run once in a forward pass. Of layers that run several times, {OURS} explained "
+        f"{again.right} calls rightly and {again.wrong} wrongly. grad-cam and torchcam were handed "
+        "a function that moves channels where they are last."
+    )
 
 
 def time_section(quick: bool) -> object:
