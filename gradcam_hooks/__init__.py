@@ -12,6 +12,21 @@ torch.Size([1, 32, 32])
 
 from __future__ import annotations
 
+from gradcam_hooks.cams import (
+    FEM,
+    EigenCAM,
+    EigenGradCAM,
+    ElementWiseCAM,
+    GradCAM,
+    GradCAMPlus,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    SegEigenCAM,
+    XGradCAM,
+    explain,
+    explainer,
+)
 from gradcam_hooks.errors import (
     DeviceError,
     GradCamHooksError,
@@ -27,22 +42,7 @@ from gradcam_hooks.errors import (
     OutputError,
     TargetError,
 )
-from gradcam_hooks.explainers import (
-    FEM,
-    EigenCAM,
-    EigenGradCAM,
-    ElementWiseCAM,
-    Explainer,
-    GradCAM,
-    GradCAMPlus,
-    GradCAMPlusPlus,
-    HiResCAM,
-    LayerCAM,
-    SegEigenCAM,
-    XGradCAM,
-    explain,
-    explainer,
-)
+from gradcam_hooks.explainers import Explainer
 from gradcam_hooks.explanation import Diagnosis, Explanation
 from gradcam_hooks.images import Preprocess, load_image
 from gradcam_hooks.methods import METHODS, Method

@@ -1,23 +1,22 @@
 """The explainer: a model, a layer and a method, open for as long as its block lasts.
 
 It finds the layers, opens the taps, reads pictures into inputs and asks `pipeline` for the rest.
-State lives in the open taps alone. Every method is a class that differs in its name.
+State lives in the open taps alone. The methods themselves are classes in `cams`.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradcam_hooks.errors import GradientError, InputError, LayerError, MethodNotFound
+from gradcam_hooks.errors import GradientError, InputError, LayerError
 from gradcam_hooks.explanation import Explanation, Picture
 from gradcam_hooks.hooks import Taps
 from gradcam_hooks.inputs import check_model, find_image, usable
@@ -31,26 +30,11 @@ from gradcam_hooks.targets import Target
 
 if TYPE_CHECKING:
     from PIL import Image
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Self
 
     from gradcam_hooks.images import Preprocess
 
-__all__ = [
-    "FEM",
-    "EigenCAM",
-    "EigenGradCAM",
-    "ElementWiseCAM",
-    "Explainer",
-    "GradCAM",
-    "GradCAMPlus",
-    "GradCAMPlusPlus",
-    "HiResCAM",
-    "LayerCAM",
-    "SegEigenCAM",
-    "XGradCAM",
-    "explain",
-    "explainer",
-]
+__all__ = ["Explainer"]
 
 
 class Explainer:
@@ -261,148 +245,3 @@ def _labels_of(model: nn.Module) -> tuple[str, ...] | None:
     if not isinstance(names, Mapping) or not names:
         return None
     return tuple(str(names[key]) for key in sorted(names))
-
-
-class GradCAM(Explainer):
-    """Grad-CAM (Selvaraju et al. 2017): channels weighted by their mean gradient, summed.
-
-    `gradcam_hooks.methods.gradient.gradcam` is the formula; the options are `Explainer`'s.
-    """
-
-    method = "gradcam"
-
-
-class GradCAMPlusPlus(Explainer):
-    """Grad-CAM++ (Chattopadhyay et al. 2018): positive gradients weighted by the paper's alpha."""
-
-    method = "gradcam++"
-
-
-class GradCAMPlus(Explainer):
-    """Grad-CAM+ (Lerma and Lucas 2022): channels weighted by their mean positive gradient."""
-
-    method = "gradcam+"
-
-
-class XGradCAM(Explainer):
-    """XGrad-CAM (Fu et al. 2020): gradients averaged by each channel's share of activation."""
-
-    method = "xgradcam"
-
-
-class HiResCAM(Explainer):
-    """HiResCAM (Draelos and Carin 2020): gradient times activation, position by position."""
-
-    method = "hirescam"
-
-
-class ElementWiseCAM(Explainer):
-    """Element-wise Grad-CAM: the positive part of gradient times activation."""
-
-    method = "elementwise"
-
-
-class LayerCAM(Explainer):
-    """LayerCAM (Jiang et al. 2021): positive gradient times activation, position by position."""
-
-    method = "layercam"
-
-
-class EigenCAM(Explainer):
-    """Eigen-CAM (Muhammad and Yeasin 2020): the first singular vector; the same for any class."""
-
-    method = "eigencam"
-
-
-class EigenGradCAM(Explainer):
-    """Eigen-Grad-CAM: the first singular vector of gradient times activation."""
-
-    method = "eigengradcam"
-
-
-class SegEigenCAM(Explainer):
-    """Seg-Eigen-CAM (Chung and Ying 2025): the first singular vector of ``|gradient| A``."""
-
-    method = "segeigencam"
-
-
-class FEM(Explainer):
-    """FEM (Fuad et al. 2020): where channels are unusually high; the same for any class."""
-
-    method = "fem"
-
-
-_CLASSES: dict[str, type[Explainer]] = {
-    kind.method: kind
-    for kind in (
-        GradCAM,
-        GradCAMPlusPlus,
-        GradCAMPlus,
-        XGradCAM,
-        HiResCAM,
-        ElementWiseCAM,
-        LayerCAM,
-        EigenCAM,
-        EigenGradCAM,
-        SegEigenCAM,
-        FEM,
-    )
-}
-
-
-class Options(TypedDict, total=False):
-    """The keyword options of `Explainer`, as `explain` and `explainer` hand them on."""
-
-    output: OutputSpec
-    layout: str | None
-    fuse: str
-    call: int | Literal["all"] | None
-    labels: Sequence[str] | None
-    preprocess: Preprocess | None
-
-
-def explainer(
-    method: str, model: nn.Module, layer: LayerSpec = "auto", **options: Unpack[Options]
-) -> Explainer:
-    """The explainer of a method by its name in `METHODS`; the options are `Explainer`'s.
-
-    Raises:
-        MethodNotFound: no method of that name.
-    """
-    if method not in _CLASSES:
-        near = difflib.get_close_matches(method, _CLASSES, n=1, cutoff=0)
-        raise MethodNotFound(
-            f"no method {method!r}; did you mean {near[0]!r}? "
-            f"gradcam_hooks.METHODS has {', '.join(_CLASSES)}."
-        )
-    return _CLASSES[method](model, layer, **options)
-
-
-def explain(
-    model: nn.Module,
-    image: object,
-    layer: LayerSpec = "auto",
-    *,
-    target: Target = None,
-    method: str = "gradcam",
-    **options: Unpack[Options],
-) -> Explanation:
-    """Explain a model's answer in one line: an explainer opened for one call.
-
-    Args:
-        model: any module; it is left exactly as found.
-        image: a tensor ``(batch, channels, *space)``, ready for the model; or a path, a PIL image,
-            an RGB array or a list of these, which are preprocessed.
-        layer: a dotted name, a glob, a module, a list of these, or ``"auto"``.
-        target: what to explain; see `Explainer.__call__`.
-        method: a name in `METHODS`.
-        options: `Explainer`'s.
-
-    >>> import torch
-    >>> model = torch.nn.Sequential(
-    ...     torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
-    ... )
-    >>> explain(model, torch.rand(2, 3, 32, 32)).maps.shape
-    torch.Size([2, 32, 32])
-    """
-    return explainer(method, model, layer, **options)(image, target=target)

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradcam_hooks.explainers import Explainer, explainer
+from gradcam_hooks.cams import explainer
+from gradcam_hooks.explainers import Explainer
 from gradcam_hooks.images import Preprocess
 from gradcam_hooks.images.colors import DEFAULT_COLORMAP, blend
 from gradcam_hooks.models import LoadedModel
