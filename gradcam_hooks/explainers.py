@@ -48,7 +48,8 @@ class Explainer:
             more than one position. What was chosen is in the result.
         output: which part of the model's output to explain: a key, an index or a function; by
             default the logits are found by rule.
-        layout: ``"channels-first"`` or ``"channels-last"``; by default inferred.
+        layout: ``"channels-first"``, ``"channels-last"`` or ``"tokens"`` (and two rarer orders of
+            tokens, see `layouts.Layout`); by default inferred.
         fuse: how the maps of several layers become one: ``"mean"`` or ``"max"``.
         call: for a layer that runs several times in one forward pass: which call, from 0, or
             ``"all"`` for a map of each, fused.

@@ -115,6 +115,8 @@ def answer(
         finished = [finish_telling(raw, size, canvas) for raw in raws]
         maps = fuse([one for one, _ in finished], question.fuse, len(size))
     blank = torch.stack([blank for _, blank in finished]).all(0)
+    if len(finished) > 1:  # maps that cancel each other leave nothing either
+        blank |= maps.flatten(scores.ndim).amax(-1) <= 0
     hints = {}
     if bool(blank.any()):  # a blank map is worth another pass that finds the cause
         if not all(bool(raw.isfinite().all()) for raw in raws):

@@ -316,6 +316,23 @@ def test_constant_is_a_map_of_one_position() -> None:
     assert "Take an earlier layer" in result.diagnosis[0].message
 
 
+def test_maps_that_cancel_each_other_are_told_too() -> None:
+    class Opposite(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.there, self.back = nn.Identity(), nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.there(x).mean((2, 3)) + self.back(1 - x).mean((2, 3))
+
+    x = torch.linspace(0, 1, 16, dtype=torch.float64).view(1, 1, 4, 4)
+    result = gh.explain(Opposite(), x, ["there", "back"], target=0)
+    # x and 1 - x, each from 0 to 1, have the mean 1/2 everywhere
+    assert result.maps.eq(0).all()
+    assert result.diagnosis == ("constant",)
+    assert gh.explain(Opposite(), x, "there", target=0).diagnosis == ("ok",)
+
+
 def test_non_finite_names_the_first_bad_module() -> None:
     net = residual()
     with torch.no_grad():
