@@ -73,9 +73,9 @@ from gradcam_hooks.errors import (
 from gradcam_hooks.explainers import Explainer
 from gradcam_hooks.facade import explain, explainer
 from gradcam_hooks.images import Preprocess, load_image
+from gradcam_hooks.layout.table import LayerRow, LayerTable, layers
 from gradcam_hooks.methods import METHODS, Method
 from gradcam_hooks.models import LoadedModel, load_model
-from gradcam_hooks.network.survey import LayerRow, LayerTable, layers
 from gradcam_hooks.results.diagnosis import Diagnosis
 from gradcam_hooks.results.drawing import Axes
 from gradcam_hooks.results.explanation import Explanation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradcam_hooks.cli import app
+from gradcam_hooks.apps.cli import app
 
 if __name__ == "__main__":
     app(prog_name="gradcam-hooks")

@@ -18,22 +18,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradcam_hooks.answer import Question, answer
 from gradcam_hooks.errors import GradientError, InputError, LayerError, OptionError
 from gradcam_hooks.images.pictures import Picture
+from gradcam_hooks.layout.table import reached, spatial
 from gradcam_hooks.maps import FUSIONS
 from gradcam_hooks.methods import METHODS, Method
+from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooks import Taps
 from gradcam_hooks.network.inputs import check_model, find_image, usable
 from gradcam_hooks.network.modules import LayerSpec, find, unwrap
 from gradcam_hooks.network.outputs import OutputSpec
-from gradcam_hooks.network.squashing import remembering
 from gradcam_hooks.network.state import untouched
-from gradcam_hooks.network.survey import reached, spatial
-from gradcam_hooks.pipeline import Question, answer
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.runs.checks import check_flag
+from gradcam_hooks.runs.run import Asked, NoPath, Progress, summed
 from gradcam_hooks.runs.samplers import Sampler
-from gradcam_hooks.runs.scenes import Asked, NoPath, Progress, summed
 from gradcam_hooks.targets import Target
 
 if TYPE_CHECKING:

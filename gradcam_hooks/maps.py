@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gradcam_hooks.network.canvas import Canvas
+from gradcam_hooks.layout.canvas import Canvas
 
 __all__ = ["FUSIONS", "enlarge", "finish", "finish_telling", "fuse", "minmax", "resize", "spread"]
 

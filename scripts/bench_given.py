@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from tests import oracle
-from tests.test_zoo import CASES
-from tests.zoo import ByHand, first, last, tokens, vision
+from tests.layout.test_zoo import CASES
+from tests.support import oracle
+from tests.support.zoo import ByHand, first, last, tokens, vision
 
 __all__ = ["NETWORKS", "Given", "Shape"]
 

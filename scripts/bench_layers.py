@@ -18,7 +18,7 @@ import torch
 from bench_ways import RAW, RawFunction
 from torch import Tensor, nn
 
-from tests.oracle import NETWORKS, Network, Truth, error, kinds, truths
+from tests.support.oracle import NETWORKS, Network, Truth, error, kinds, truths
 
 __all__ = ["Count", "count_layers", "total"]
 

@@ -24,9 +24,9 @@ from bench_layers import TOLERANCE
 from bench_ways import RAW
 from torch import Tensor, nn
 
-from tests import oracle
-from tests.zoo import ByHand, drawn, first, grad_cam
-from tests.zoo import oracle as seen_by_oracle
+from tests.support import oracle
+from tests.support.zoo import ByHand, drawn, first, grad_cam
+from tests.support.zoo import oracle as seen_by_oracle
 
 __all__ = ["NETWORKS", "OURS", "PEERS", "Row", "count_networks"]
 

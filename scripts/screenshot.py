@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from gradcam_hooks.demo.show import show
+from gradcam_hooks.apps.demo.show import show
 from gradcam_hooks.images.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,6 +1,6 @@
 """Make the bundled demo anew: draw the pictures, train both networks, measure, write the card.
 
-    python scripts/train_demo.py [--seed 0] [--epochs 8] [--out gradcam_hooks/demo]
+    python scripts/train_demo.py [--seed 0] [--epochs 8] [--out gradcam_hooks/apps/demo]
 
 The honest network learns from pictures whose tag is absent or of a random colour, so the tag tells
 it nothing; the fooled one from the same pictures with a tag that always tells the truth. What each
@@ -23,9 +23,9 @@ from safetensors.torch import save
 from torch import nn
 from torch.nn import functional
 
-from gradcam_hooks import demo
-from gradcam_hooks.demo.network import ResNet
-from gradcam_hooks.demo.shapes import LABELS, TAG_COLORS, Scene, draw, stamp, tag_mask
+from gradcam_hooks.apps import demo
+from gradcam_hooks.apps.demo.network import ResNet
+from gradcam_hooks.apps.demo.shapes import LABELS, TAG_COLORS, Scene, draw, stamp, tag_mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -256,9 +256,9 @@ fooled {right["fooled"]}.
 
 ## Network
 
-`gradcam_hooks.demo.network()`: a residual network with batch normalisation, {parameters:,}
+`gradcam_hooks.apps.demo.network()`: a residual network with batch normalisation, {parameters:,}
 parameters, float32. Input: RGB of {side}×{side} pixels in [0, 1], less {demo.MEAN}, divided
-by {demo.STD}. Output: {count} logits, in the order of `gradcam_hooks.demo.LABELS`.
+by {demo.STD}. Output: {count} logits, in the order of `gradcam_hooks.apps.demo.LABELS`.
 
 ## Data
 

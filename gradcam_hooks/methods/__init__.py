@@ -10,13 +10,13 @@ from types import MappingProxyType
 
 from gradcam_hooks.methods import (
     baselines,
+    cam,
     concepts,
     disturbing,
     fullgrad,
     gradient,
     groups,
     guided,
-    heads,
     lift,
     optimising,
     random_masks,
@@ -27,12 +27,12 @@ from gradcam_hooks.methods import (
     statistics,
     transformers,
 )
-from gradcam_hooks.methods.row import Found, Looks, Method, Procedure, Rule
+from gradcam_hooks.methods.registry import Found, Looks, Method, Procedure, Rule
 
 __all__ = ["METHODS", "Found", "Looks", "Method", "Procedure", "Rule"]
 
 _FAMILIES = (
-    heads,
+    cam,
     gradient,
     second_order,
     lift,

@@ -11,33 +11,33 @@ import math
 import torch
 from torch import Tensor
 
-from gradcam_hooks.methods.row import Method
+from gradcam_hooks.methods.registry import Method
 from gradcam_hooks.runs.checks import check_range
-from gradcam_hooks.runs.scenes import Scene
+from gradcam_hooks.runs.run import Run
 
 __all__ = ["ROWS", "center_gaussian", "fake_cam", "random_map", "sobel"]
 
 
-def random_map(scene: Scene) -> list[Tensor]:
+def random_map(run: Run) -> list[Tensor]:
     """Uniform noise in [0, 1] at each layer's resolution, seeded by ``generator=``."""
-    generator = scene.generator()
-    shape = scene.scores.shape
+    generator = run.generator()
+    shape = run.scores.shape
     raws = []
-    for layer in scene.layers:
+    for layer in run.layers:
         drawn = torch.rand(
             *shape, *layer.layout.space, generator=generator, device=generator.device
         )
-        raws.append(drawn.to(scene.image.device))
+        raws.append(drawn.to(run.image.device))
     return raws
 
 
-def center_gaussian(scene: Scene, *, width: float = 0.25) -> list[Tensor]:
+def center_gaussian(run: Run, *, width: float = 0.25) -> list[Tensor]:
     """A Gaussian in the middle of the image.
 
     ``exp(-sum_i (u_i - 1/2)² / (2 width²))``, u the position along each axis in [0, 1].
 
     Args:
-        scene: for the input's size.
+        run: for the input's size.
         width: the Gaussian's standard deviation, as a share of each side.
 
     Returns:
@@ -47,47 +47,47 @@ def center_gaussian(scene: Scene, *, width: float = 0.25) -> list[Tensor]:
         OptionError: a width that is no number above 0.
     """
     check_range(width, "width", 0)
-    exponent = torch.zeros((), device=scene.image.device)
-    for axis, cells in enumerate(scene.size):
-        at = (torch.arange(cells, device=scene.image.device) + 0.5) / cells
-        shape = [1] * len(scene.size)
+    exponent = torch.zeros((), device=run.image.device)
+    for axis, cells in enumerate(run.size):
+        at = (torch.arange(cells, device=run.image.device) + 0.5) / cells
+        shape = [1] * len(run.size)
         shape[axis] = cells
         exponent = exponent + ((at - 0.5) / width).square().view(shape)
-    return [_for_each(scene, (-exponent / 2).exp()[None].expand(scene.batch, *scene.size))]
+    return [_for_each(run, (-exponent / 2).exp()[None].expand(run.batch, *run.size))]
 
 
-def sobel(scene: Scene) -> list[Tensor]:
+def sobel(run: Run) -> list[Tensor]:
     """The size of the image's gradient by Sobel's operator, channels averaged first.
 
     Along each axis of space the kernel is ``(-1, 0, 1) / 2``, along the others ``(1, 2, 1) / 4``;
     the borders are repeated. Returns the map ``(batch, [targets,] *size)``.
     """
-    gray = scene.image.detach().float().mean(1)
+    gray = run.image.detach().float().mean(1)
     slope = gray.new_tensor([-0.5, 0.0, 0.5])
     smooth = gray.new_tensor([0.25, 0.5, 0.25])
     total = torch.zeros_like(gray)
-    for axis in range(len(scene.size)):
+    for axis in range(len(run.size)):
         edge = gray
-        for along in range(len(scene.size)):
+        for along in range(len(run.size)):
             edge = _filtered(edge, slope if along == axis else smooth, along + 1)
         total = total + edge.square()
-    return [_for_each(scene, total.sqrt())]
+    return [_for_each(run, total.sqrt())]
 
 
-def fake_cam(scene: Scene) -> list[Tensor]:
+def fake_cam(run: Run) -> list[Tensor]:
     """Fake-CAM: 0 at the first position, 1 everywhere else; the input's size.
 
     Poppi et al. 2021 (arXiv:2104.10252): it gets the best Average Drop there is, which is why it
     stands in every table.
     """
-    ones = torch.ones(scene.batch, math.prod(scene.size), device=scene.image.device)
+    ones = torch.ones(run.batch, math.prod(run.size), device=run.image.device)
     ones[:, 0] = 0
-    return [_for_each(scene, ones.view(scene.batch, *scene.size))]
+    return [_for_each(run, ones.view(run.batch, *run.size))]
 
 
-def _for_each(scene: Scene, maps: Tensor) -> Tensor:
-    """``(batch, *size)`` for each of the scene's targets."""
-    targets = scene.scores.shape[1:]
+def _for_each(run: Run, maps: Tensor) -> Tensor:
+    """``(batch, *size)`` for each of the run's targets."""
+    targets = run.scores.shape[1:]
     return maps[:, None].expand(-1, *targets, *maps.shape[1:]) if targets else maps
 
 

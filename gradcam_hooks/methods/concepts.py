@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.errors import LayerError, OptionError, TargetError
-from gradcam_hooks.methods.row import Found, Method
-from gradcam_hooks.runs.scenes import Scene, TappedLayer
-from gradcam_hooks.runs.tails import Tail
+from gradcam_hooks.methods.registry import Found, Method
+from gradcam_hooks.runs.run import Run, TappedLayer
+from gradcam_hooks.runs.tail import Tail
 from gradcam_hooks.targets import AllClasses, Selection, select
 
 __all__ = ["ROWS", "dff", "factorize", "start"]
@@ -103,11 +103,11 @@ _TURNS, _BESIDE = 10, 8
 """Subspace iterations, and directions taken along so that the leading ones come out fast."""
 
 
-def dff(scene: Scene, *, concepts: int = 4, steps: int = 200) -> Found:
+def dff(run: Run, *, concepts: int = 4, steps: int = 200) -> Found:
     """Deep Feature Factorization: maps of the concepts into which a batch's features fall.
 
     Args:
-        scene: the pass through one layer.
+        run: the pass through one layer.
         concepts: how many; they are those of the whole batch, so that the same concept is the same
             in every image.
         steps: see `factorize`.
@@ -128,12 +128,12 @@ def dff(scene: Scene, *, concepts: int = 4, steps: int = 200) -> Found:
         LayerError: several layers, whose concepts have nothing to do with each other.
         TargetError: several targets for each image.
     """
-    if len(scene.layers) != 1:
+    if len(run.layers) != 1:
         raise LayerError(
             f"Deep Feature Factorization finds the concepts of one layer, and "
-            f"{', '.join(layer.label for layer in scene.layers)} are {len(scene.layers)}. Name one."
+            f"{', '.join(layer.label for layer in run.layers)} are {len(run.layers)}. Name one."
         )
-    layer = scene.layers[0]
+    layer = run.layers[0]
     activation = layer.activation()
     most = min(activation.shape[1], len(activation) * activation[0, 0].numel())
     for name, value, high in (("concepts", concepts, most), ("steps", steps, None)):
@@ -144,23 +144,23 @@ def dff(scene: Scene, *, concepts: int = 4, steps: int = 200) -> Found:
                 f"concepts={value} is more than the {high} that {tuple(activation.shape)} holds: "
                 "as many as there are channels, or positions in all images, at most."
             )
-    if scene.scores.ndim > 1:
+    if run.scores.ndim > 1:
         raise TargetError(
             f"the maps of Deep Feature Factorization are of concepts, so target= is None (each "
-            f"concept's own class), a class or a function, not {scene.target!r}."
+            f"concept's own class), a class or a function, not {run.target!r}."
         )
-    maps, vectors = factorize(activation, concepts, steps=steps, generator=scene.generator())
-    return Found([maps], _scored(scene, layer, vectors))
+    maps, vectors = factorize(activation, concepts, steps=steps, generator=run.generator())
+    return Found([maps], _scored(run, layer, vectors))
 
 
-def _scored(scene: Scene, layer: TappedLayer, vectors: Tensor) -> Selection:
+def _scored(run: Run, layer: TappedLayer, vectors: Tensor) -> Selection:
     """What the network says of each concept alone, in each image's place."""
-    wide = scene
-    if scene.asks_classes:
-        every = select(AllClasses(), scene.chosen, scene.batch)
-        wide = replace(scene, target=AllClasses(), selected=every)
+    wide = run
+    if run.asks_classes:
+        every = select(AllClasses(), run.chosen, run.batch)
+        wide = replace(run, target=AllClasses(), selected=every)
     scores = []
-    for index in range(scene.batch):
+    for index in range(run.batch):
         tail = Tail(wide, layer, index)
 
         def filled(part: slice, tail: Tail = tail) -> Tensor:
@@ -169,15 +169,15 @@ def _scored(scene: Scene, layer: TappedLayer, vectors: Tensor) -> Selection:
             return copies
 
         scores.append(tail.scores(len(vectors), filled))
-        scene.step(index + 1, scene.batch)
+        run.step(index + 1, run.batch)
     said = torch.stack(scores)  # (batch, concepts[, classes])
-    if not scene.asks_classes:
+    if not run.asks_classes:
         return Selection(said, None)
-    if scene.target is None:
+    if run.target is None:
         best, classes = said.max(2)
         return Selection(best, classes)
-    assert scene.selected.index is not None  # a class was asked for
-    classes = scene.selected.index[:, None].expand(said.shape[:2])
+    assert run.selected.index is not None  # a class was asked for
+    classes = run.selected.index[:, None].expand(said.shape[:2])
     return Selection(said.gather(2, classes[..., None]).squeeze(2), classes)
 
 

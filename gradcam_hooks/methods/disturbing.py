@@ -13,19 +13,19 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gradcam_hooks.methods.row import Method
+from gradcam_hooks.methods.registry import Method
 from gradcam_hooks.runs.checks import check_flag
-from gradcam_hooks.runs.scenes import Scene
-from gradcam_hooks.runs.tails import Tail
+from gradcam_hooks.runs.run import Run
+from gradcam_hooks.runs.tail import Tail
 
 __all__ = ["ROWS", "ablationcam", "reciprocam"]
 
 
-def ablationcam(scene: Scene, *, divide: bool = False) -> list[Tensor]:
+def ablationcam(run: Run, *, divide: bool = False) -> list[Tensor]:
     """Ablation-CAM: ``sum_k w_k A_k``, ``w_k = y - y without k``.
 
     Args:
-        scene: the undisturbed pass.
+        run: the undisturbed pass.
         divide: divide each weight by ``|y|``, as the paper divides by y.
 
     Returns:
@@ -36,16 +36,16 @@ def ablationcam(scene: Scene, *, divide: bool = False) -> list[Tensor]:
     dividing by its size scales the whole map and is left out too unless asked for.
     """
     raws = []
-    for layer in scene.layers:
+    for layer in run.layers:
         activation = layer.activation()
         channels = activation.shape[1]
         rows = []
-        for index in range(scene.batch):
-            tail = Tail(scene, layer, index)
+        for index in range(run.batch):
+            tail = Tail(run, layer, index)
 
-            own = scene.scores.detach()[index]
+            own = run.scores.detach()[index]
             ablated = tail.scores(
-                channels, partial(_without, tail), done=_step(scene, index, channels)
+                channels, partial(_without, tail), done=_step(run, index, channels)
             )
             weights = own - ablated  # (channels[, targets])
             if divide:
@@ -59,14 +59,14 @@ def ablationcam(scene: Scene, *, divide: bool = False) -> list[Tensor]:
 
 
 def reciprocam(
-    scene: Scene, *, probability: bool | None = None, gaussian: bool = False
+    run: Run, *, probability: bool | None = None, gaussian: bool = False
 ) -> list[Tensor]:
     """Recipro-CAM: the score when the activation is kept at one position alone.
 
     ``S_i = f(A [at i])``, f the network behind the layer; prefix tokens stay as they are.
 
     Args:
-        scene: the undisturbed pass.
+        run: the undisturbed pass.
         probability: take the class's softmax probability for the score; by default where the
             target is a class.
         gaussian: spread what is kept over the neighbours, ``(1, 2, 1) / 4`` along each axis; what
@@ -78,21 +78,21 @@ def reciprocam(
     Byun and Lee 2022 (arXiv:2209.14074), with the softmax and the Gaussian of the authors' code.
     """
     if probability is None:
-        probability = scene.asks_classes
+        probability = run.asks_classes
     check_flag(probability, "probability")
     raws = []
-    for layer in scene.layers:
+    for layer in run.layers:
         space = layer.layout.space
         positions = math.prod(space)
         rows = []
-        for index in range(scene.batch):
-            tail = Tail(scene, layer, index)
+        for index in range(run.batch):
+            tail = Tail(run, layer, index)
 
             kept = partial(_kept_at, tail, gaussian=gaussian)
-            step = _step(scene, index, positions)
+            step = _step(run, index, positions)
             scores = tail.scores(positions, kept, probability=probability, done=step)
             rows.append(scores.movedim(0, -1))
-        raws.append(torch.stack(rows).reshape(*scene.scores.shape, *space))
+        raws.append(torch.stack(rows).reshape(*run.scores.shape, *space))
     return raws
 
 
@@ -131,8 +131,8 @@ def _blurred(mask: Tensor, axis: int) -> Tensor:
     return blurred
 
 
-def _step(scene: Scene, index: int, count: int) -> Callable[[int], None]:
-    return lambda done: scene.step(index * count + done, scene.batch * count)
+def _step(run: Run, index: int, count: int) -> Callable[[int], None]:
+    return lambda done: run.step(index * count + done, run.batch * count)
 
 
 ROWS = (

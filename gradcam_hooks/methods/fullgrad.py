@@ -16,9 +16,9 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from gradcam_hooks.errors import GradientError
 from gradcam_hooks.maps import minmax, resize
-from gradcam_hooks.methods.row import Method
-from gradcam_hooks.runs.overrides import ELEMENTWISE, UNRULED, Op, Watching, slope
-from gradcam_hooks.runs.scenes import NoPath, Scene
+from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.runs.function_rules import ELEMENTWISE, UNRULED, Op, Watching, slope
+from gradcam_hooks.runs.run import NoPath, Run
 
 __all__ = ["ROWS", "FullGradient", "full_gradients", "fullgrad"]
 
@@ -170,18 +170,18 @@ class FullGradient:
                 yield term.double().reshape(len(self.score), -1)
 
 
-def full_gradients(scene: Scene) -> list[FullGradient]:
+def full_gradients(run: Run) -> list[FullGradient]:
     """Each column of scores taken apart, from one forward pass.
 
     Raises:
         NoPath: no path leads from a score to the input.
     """
     with torch.enable_grad():
-        image = scene.image.detach().clone().requires_grad_()
+        image = run.image.detach().clone().requires_grad_()
         biases = _Biases()
         start = image.clone()  # which the network may change in place
         with biases:
-            again = scene.look_again(start, "uncut")
+            again = run.look_again(start, "uncut")
     edges = [one.edge for one in biases.found]
     parts = []
     for column in again.columns():
@@ -216,7 +216,7 @@ _LOST = (
 )
 
 
-def fullgrad(scene: Scene, *, complete: bool = True) -> list[Tensor]:
+def fullgrad(run: Run, *, complete: bool = True) -> list[Tensor]:
     """FullGrad: ``sum_c psi(x dx) + sum_l sum_c psi(b_l db_l)`` over the biases with space.
 
     ``psi`` takes the size, scales it min-max over all channels of an image, and resizes it to the
@@ -224,7 +224,7 @@ def fullgrad(scene: Scene, *, complete: bool = True) -> list[Tensor]:
     that is no ReLU ``f(x) - f'(x) x``, that of a product ``-x y`` and of a quotient ``x / y``.
 
     Args:
-        scene: the undisturbed pass.
+        run: the undisturbed pass.
         complete: raise where the parts do not add up to the score; if not, take those there are.
 
     Returns:
@@ -239,16 +239,16 @@ def fullgrad(scene: Scene, *, complete: bool = True) -> list[Tensor]:
         GradientError: the parts do not add up to the score.
     """
     columns = []
-    for parts in full_gradients(scene):
+    for parts in full_gradients(run):
         if complete and not bool(parts.complete.all()):
             raise GradientError(_incomplete(parts))
-        rank = len(scene.size)
+        rank = len(run.size)
         total = _psi(parts.pixels).sum(1)
         for term in parts.biases:
-            if term.ndim == 2 + rank and len(term) == scene.batch and term[0, 0].numel() > 1:
-                total = total + resize(_psi(term).sum(1), scene.size)
+            if term.ndim == 2 + rank and len(term) == run.batch and term[0, 0].numel() > 1:
+                total = total + resize(_psi(term).sum(1), run.size)
         columns.append([total])
-    return scene.joined(columns)
+    return run.joined(columns)
 
 
 def _psi(term: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.maps import spread
-from gradcam_hooks.methods.row import Method
+from gradcam_hooks.methods.registry import Method
 from gradcam_hooks.runs.checks import check_count, check_flag
-from gradcam_hooks.runs.masking import blurred, masks_of, variant_scores
-from gradcam_hooks.runs.scenes import Scene
+from gradcam_hooks.runs.masks import blurred, masks_of, variant_scores
+from gradcam_hooks.runs.run import Run
 
 __all__ = ["ROWS", "groupcam"]
 
@@ -19,13 +19,13 @@ _CELLS, _WIDTH = 51, 50.0
 """The blur of the authors' code."""
 
 
-def groupcam(scene: Scene, *, groups: int = 32, probability: bool | None = None) -> list[Tensor]:
+def groupcam(run: Run, *, groups: int = 32, probability: bool | None = None) -> list[Tensor]:
     """Group-CAM: ``sum_g w_g M_g``, ``M_g = relu(sum of mean(g_k) A_k over the group's channels)``.
 
     ``w_g = relu(p(x H_g + blur(x) (1 - H_g)) - p(blur(x)))``, ``H_g = minmax(resize(M_g))``.
 
     Args:
-        scene: the pass at the image itself.
+        run: the pass at the image itself.
         groups: how many groups of neighbouring channels, of equal size (or one more).
         probability: take the class's softmax probability for the score; by default where the
             target is a class.
@@ -39,26 +39,26 @@ def groupcam(scene: Scene, *, groups: int = 32, probability: bool | None = None)
     """
     check_count(groups, "groups")
     if probability is None:
-        probability = scene.asks_classes
+        probability = run.asks_classes
     check_flag(probability, "probability")
-    soft = blurred(scene.image.detach(), _CELLS, _WIDTH)
-    columns = scene.columns()
-    total, done = len(columns) * len(scene.layers) * scene.batch, 0
+    soft = blurred(run.image.detach(), _CELLS, _WIDTH)
+    columns = run.columns()
+    total, done = len(columns) * len(run.layers) * run.batch, 0
     found = []
     for target, column in enumerate(columns):
         raws = []
-        for layer, gradient in zip(scene.layers, scene.gradients(column), strict=True):
+        for layer, gradient in zip(run.layers, run.gradients(column), strict=True):
             maps = _grouped(layer.activation(), gradient, groups)
             rows = []
-            for index in range(scene.batch):
-                scores = _gains(scene, index, maps[index], soft[index], probability)
+            for index in range(run.batch):
+                scores = _gains(run, index, maps[index], soft[index], probability)
                 weights = scores if scores.ndim == 1 else scores[:, target]
                 rows.append(torch.einsum("g,g...->...", weights.to(maps), maps[index]))
                 done += 1
-                scene.step(done, total)
+                run.step(done, total)
             raws.append(torch.stack(rows))
         found.append(raws)
-    return scene.joined(found)
+    return run.joined(found)
 
 
 def _grouped(activation: Tensor, gradient: Tensor, groups: int) -> Tensor:
@@ -68,20 +68,20 @@ def _grouped(activation: Tensor, gradient: Tensor, groups: int) -> Tensor:
     return torch.stack([part.sum(1).relu() for part in parts], 1)
 
 
-def _gains(scene: Scene, index: int, maps: Tensor, soft: Tensor, probability: bool) -> Tensor:
+def _gains(run: Run, index: int, maps: Tensor, soft: Tensor, probability: bool) -> Tensor:
     """How far the score rises from the blur to the image under each mask, ``(groups[, targets])``.
 
     Not below 0, and 0 where a map has no spread.
     """
     living = spread(maps, maps.ndim - 1)
-    sharp, own = scene.image[index], maps[living]
+    sharp, own = run.image[index], maps[living]
 
     def variants(part: slice) -> Tensor:
-        masks = masks_of(scene, own[part])[:, None].to(soft)
+        masks = masks_of(run, own[part])[:, None].to(soft)
         return soft + masks * (sharp - soft)
 
     def scores(count: int, images: Callable[[slice], Tensor]) -> Tensor:
-        return variant_scores(scene, index, count, images, probability=probability)
+        return variant_scores(run, index, count, images, probability=probability)
 
     base = scores(1, lambda _: soft[None])
     gains = base.new_zeros(len(maps), *base.shape[1:])

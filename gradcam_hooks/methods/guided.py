@@ -19,9 +19,9 @@ from torch import Tensor
 from gradcam_hooks.errors import GradientError, InputError, OptionError
 from gradcam_hooks.maps import resize
 from gradcam_hooks.methods.gradient import gradcam
-from gradcam_hooks.methods.row import Method
-from gradcam_hooks.runs.overrides import Back, Op, Watching, ruled, slope
-from gradcam_hooks.runs.scenes import NoPath, Scene
+from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.runs.function_rules import Back, Op, Watching, ruled, slope
+from gradcam_hooks.runs.run import NoPath, Run
 
 __all__ = ["ROWS", "guided_backprop", "guided_gradcam", "guided_gradients"]
 
@@ -72,7 +72,7 @@ class _Guiding(Watching):
 
 
 def _guided(op: Op, *, rectifier: bool) -> Callable[[], tuple[Tensor, Back]]:
-    def run() -> tuple[Tensor, Back]:
+    def ruled_run() -> tuple[Tensor, Back]:
         given = op.given.detach()
         if op.name == "relu":
             value = given.relu()
@@ -83,7 +83,7 @@ def _guided(op: Op, *, rectifier: bool) -> Callable[[], tuple[Tensor, Back]]:
                 through = through * (given > 0)
         return value, lambda gradient: gradient.relu() * through
 
-    return run
+    return ruled_run
 
 
 def _rectifies(op: Op) -> bool:
@@ -96,7 +96,7 @@ def _rectifies(op: Op) -> bool:
     return isinstance(low, int | float) and low == 0
 
 
-def guided_gradients(scene: Scene, *, others: str = "error") -> list[Tensor]:
+def guided_gradients(run: Run, *, others: str = "error") -> list[Tensor]:
     """For each column of scores the guided gradient at the input, ``(batch, channels, *space)``.
 
     Raises:
@@ -106,10 +106,10 @@ def guided_gradients(scene: Scene, *, others: str = "error") -> list[Tensor]:
         raise OptionError(f"others= is 'error' or 'guide', not {others!r}.")
     guiding = _Guiding(others)
     with torch.enable_grad():
-        image = scene.image.detach().clone().requires_grad_()
+        image = run.image.detach().clone().requires_grad_()
         with guiding:  # a copy, which the network may change in place
-            again = scene.look_again(image.clone(), "uncut")
-    scripted = [n for n, m in scene.model.named_modules() if isinstance(m, torch.jit.ScriptModule)]
+            again = run.look_again(image.clone(), "uncut")
+    scripted = [n for n, m in run.model.named_modules() if isinstance(m, torch.jit.ScriptModule)]
     if scripted:
         raise GradientError(
             f"{scripted[0]!r} is TorchScript, whose ReLUs cannot be guided. Build it without "
@@ -146,14 +146,14 @@ _LOST = (
 )
 
 
-def guided_backprop(scene: Scene, *, others: str = "error") -> list[Tensor]:
+def guided_backprop(run: Run, *, others: str = "error") -> list[Tensor]:
     """Guided backpropagation: ``sum_c dy/dx_c`` with ``relu(gradient)`` at every ReLU.
 
     **Fails sanity checks (Adebayo et al. 2018): it hardly depends on the upper layers' weights, nor
     on the class.** Do not read it as the reason for an answer.
 
     Args:
-        scene: the undisturbed pass.
+        run: the undisturbed pass.
         others: what to do at GELU, SiLU, ELU, leaky ReLU and their like, of which the paper does
             not speak: ``"error"``, or ``"guide"``: let ``relu(gradient) f'(x)`` pass.
 
@@ -168,18 +168,18 @@ def guided_backprop(scene: Scene, *, others: str = "error") -> list[Tensor]:
     Raises:
         GradientError: no ReLU ran; or another function in a ReLU's place did.
     """
-    found = [[gradient.sum(1)] for gradient in guided_gradients(scene, others=others)]
-    return scene.joined(found)
+    found = [[gradient.sum(1)] for gradient in guided_gradients(run, others=others)]
+    return run.joined(found)
 
 
-def guided_gradcam(scene: Scene, *, others: str = "error") -> list[Tensor]:
+def guided_gradcam(run: Run, *, others: str = "error") -> list[Tensor]:
     """Guided Grad-CAM: ``sum_c guided_c up(relu(Grad-CAM))``.
 
     **Fails sanity checks (Adebayo et al. 2018), as `guided_backprop` does**: where the map has
     light, its pattern is guided backpropagation's and hardly depends on the class.
 
     Args:
-        scene: the pass through the layer.
+        run: the pass through the layer.
         others: as for `guided_backprop`.
 
     Returns:
@@ -194,23 +194,23 @@ def guided_gradcam(scene: Scene, *, others: str = "error") -> list[Tensor]:
         GradientError: as for `guided_backprop`.
         InputError: pictures that the model itself puts on a larger canvas.
     """
-    if scene.canvas is not None:
+    if run.canvas is not None:
         raise InputError(
             "Guided Grad-CAM multiplies pixels of the input by a map of the layer, and this model "
             "puts the pictures on a canvas of its own in between. Take 'gradcam'."
         )
     columns = []
-    guided = guided_gradients(scene, others=others)
-    for column, pixels in zip(scene.columns(), guided, strict=True):
+    guided = guided_gradients(run, others=others)
+    for column, pixels in zip(run.columns(), guided, strict=True):
         raws = []
-        for layer, gradient in zip(scene.layers, scene.gradients(column), strict=True):
+        for layer, gradient in zip(run.layers, run.gradients(column), strict=True):
             coarse = gradcam(layer.activation(), gradient).to(pixels)
-            product = pixels.sum(1) * resize(coarse.relu(), scene.size)
+            product = pixels.sum(1) * resize(coarse.relu(), run.size)
             # A map without light leaves the sign to tell why: everything speaks against.
-            dark = (coarse.flatten(1).amax(1) <= 0).view(-1, *[1] * len(scene.size))
-            raws.append(torch.where(dark, resize(coarse, scene.size), product))
+            dark = (coarse.flatten(1).amax(1) <= 0).view(-1, *[1] * len(run.size))
+            raws.append(torch.where(dark, resize(coarse, run.size), product))
         columns.append(raws)
-    return scene.joined(columns)
+    return run.joined(columns)
 
 
 ROWS = (

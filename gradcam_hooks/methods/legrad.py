@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from gradcam_hooks.attention.capture import Attention, catching, gradients
+from gradcam_hooks.attention.run import see
+from gradcam_hooks.attention.stack import AttentionStack
 from gradcam_hooks.errors import GradientError, LayerError
-from gradcam_hooks.methods.attending import see
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import choose, main_tensor, with_tensor
-from gradcam_hooks.runs.attention import Attention, catching, gradients
-from gradcam_hooks.runs.scenes import Scene
-from gradcam_hooks.runs.towers import Tower
+from gradcam_hooks.runs.run import Run
 from gradcam_hooks.targets import select
 
 __all__ = ["legrad", "sensitivity"]
@@ -47,11 +47,11 @@ def sensitivity(gradients: Sequence[Tensor]) -> Tensor:
     return torch.stack([one.relu().mean((1, 2)) for one in gradients]).mean(0)
 
 
-def legrad(scene: Scene, *, start_layer: int = 0) -> list[Tensor]:
+def legrad(run: Run, *, start_layer: int = 0) -> list[Tensor]:
     """LeGrad: `sensitivity` at the patches, each layer's score being that of its pooled tokens.
 
     Args:
-        scene: the undisturbed pass.
+        run: the undisturbed pass.
         start_layer: the first layer that counts; negative ones count from the end.
 
     Returns:
@@ -62,21 +62,21 @@ def legrad(scene: Scene, *, start_layer: int = 0) -> list[Tensor]:
     an attention of its own, that head is given the layer's tokens as they are, and the gradient is
     the one at its attention: the authors' form for such networks.
     """
-    seen = see(scene)
-    tower, count = seen.tower, len(seen.tower.layers)
+    seen = see(run)
+    stack, count = seen.stack, len(seen.stack.layers)
     first = count - len(seen.layers(start_layer))
-    _check(tower)
-    runs = _runs(scene, tower, range(first, count))
+    _check(stack)
+    runs = _runs(run, stack, range(first, count))
     columns = []
-    for column in range(len(scene.columns())):
+    for column in range(len(run.columns())):
         found = [one for run in runs for one in run.gradients(column)]
-        columns.append([tower.patches(sensitivity(found))])
-    return scene.joined(columns)
+        columns.append([stack.patches(sensitivity(found))])
+    return run.joined(columns)
 
 
-def _check(tower: Tower) -> None:
-    for layer, block in zip(tower.layers, tower.blocks, strict=True):
-        if not block or tower.blocks.count(block) > 1:
+def _check(stack: AttentionStack) -> None:
+    for layer, block in zip(stack.layers, stack.blocks, strict=True):
+        if not block or stack.blocks.count(block) > 1:
             raise LayerError(
                 f"LeGrad needs the tokens that each layer hands on, and {describe(layer.name)} is "
                 "in no module of a Sequential or ModuleList that gives them, or runs several times "
@@ -134,68 +134,68 @@ class _Run:
         return each
 
 
-def _runs(scene: Scene, tower: Tower, layers: Sequence[int]) -> list[_Run]:
+def _runs(run: Run, stack: AttentionStack, layers: Sequence[int]) -> list[_Run]:
     """All variants in one run where the head takes a wide batch, else a run for each.
 
     Raises:
         LayerError: the network gives another answer for its own, undisturbed tokens.
     """
     try:
-        wide = _run(scene, tower, [*layers, _OWN])
+        wide = _run(run, stack, [*layers, _OWN])
     except (RuntimeError, ValueError, IndexError, TypeError, AssertionError):
         pass  # the network's own words for a batch it did not expect
     else:
-        if _alike(wide.scores[-1], scene.scores):
+        if _alike(wide.scores[-1], run.scores):
             return [wide]
-    own = _run(scene, tower, [_OWN]).scores[0]
-    if not _alike(own, scene.scores):
+    own = _run(run, stack, [_OWN]).scores[0]
+    if not _alike(own, run.scores):
         raise LayerError(
-            f"with its own tokens put back behind {describe(tower.blocks[-1])} the score is "
-            f"{own.tolist()} rather than {scene.scores.tolist()}: the network draws random numbers "
+            f"with its own tokens put back behind {describe(stack.blocks[-1])} the score is "
+            f"{own.tolist()} rather than {run.scores.tolist()}: the network draws random numbers "
             "or keeps a state between calls. Take 'gradientrollout', which puts nothing back."
         )
-    return [_run(scene, tower, [layer]) for layer in layers]
+    return [_run(run, stack, [layer]) for layer in layers]
 
 
-def _run(scene: Scene, tower: Tower, variants: Sequence[int]) -> _Run:
-    modules = named(scene.model)
+def _run(run: Run, stack: AttentionStack, variants: Sequence[int]) -> _Run:
+    modules = named(run.model)
     streams: dict[str, Tensor] = {}
     tokens: list[Tensor] = []
     given: list[Tensor] = []
-    axis = int(tower.sequence_first)
+    axis = int(stack.sequence_first)
 
     def keep(name: str) -> Callable[[nn.Module, object, object], object]:
         def hook(module: nn.Module, args: object, output: object) -> object:
             stream = main_tensor(output)
-            assert stream is not None  # the tower knows the block by the tokens it gives
+            assert stream is not None  # the stack knows the block by the tokens it gives
             streams[name] = stream
-            if name != tower.blocks[-1]:
+            if name != stack.blocks[-1]:
                 return None
             for variant in variants:
-                own = streams[tower.blocks[variant]]
-                mean = variant != _OWN and tower.pooler is None
+                own = streams[stack.blocks[variant]]
+                mean = variant != _OWN and stack.pooler is None
                 tokens.append(own.mean(1 - axis, keepdim=True).expand_as(own) if mean else own)
             given.append(torch.cat(tokens, axis).detach().requires_grad_())
             return with_tensor(output, stream, given[0].clone())
 
         return hook
 
-    with ExitStack() as stack:
-        stack.enter_context(torch.enable_grad())
-        for name in tower.blocks:
-            stack.callback(modules[name].register_forward_hook(keep(name)).remove)
-        with catching(scene.model) as caught:
-            output = scene.model_output(scene.args, scene.kwargs)
-        chosen = choose(output, scene.asked.output)
-        settled, batch = scene.settled, scene.batch
+    with ExitStack() as hooks:
+        hooks.enter_context(torch.enable_grad())
+        for name in stack.blocks:
+            hooks.callback(modules[name].register_forward_hook(keep(name)).remove)
+        with catching(run.model) as caught:
+            output = run.model_output(run.args, run.kwargs)
+        chosen = choose(output, run.asked.output)
+        settled, batch = run.settled, run.batch
         scores = []
         for index in range(len(variants)):
             part = _part(chosen, index * batch, batch, len(variants) * batch)
-            scores.append(select(settled, part, batch, scene.asked.labels).scores)
+            scores.append(select(settled, part, batch, run.asked.labels).scores)
     attentions = {one.name: one for one in caught.attentions}
-    last = tower.pooler
+    last = stack.pooler
     asked = [one for one in variants if one != _OWN]
-    names = [last.name if last is not None else tower.layers[one].name for one in asked]
+    names = [last.name if last is not None else stack.layers[one].name for one in asked]
     layers = [attentions[name] for name in names]
     return _Run(layers, tokens, given[0], scores, last is not None, axis)
 

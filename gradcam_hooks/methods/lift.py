@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gradcam_hooks.errors import GradientError
-from gradcam_hooks.methods.row import Method
+from gradcam_hooks.methods.registry import Method
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import main_tensor, with_tensor
-from gradcam_hooks.runs.overrides import ELEMENTWISE, UNRULED, Back, Op, Watching, ruled, slope
-from gradcam_hooks.runs.scenes import Scene, TappedLayer
+from gradcam_hooks.runs.function_rules import ELEMENTWISE, UNRULED, Back, Op, Watching, ruled, slope
+from gradcam_hooks.runs.run import Run, TappedLayer
 
 __all__ = ["ROWS", "contributions", "liftcam"]
 
@@ -120,7 +120,7 @@ def _same(value: Tensor, reference: Tensor) -> Tensor:
 def _rescaled(op: Op, reference: Tensor) -> Tensor:
     """The rescale rule: the multiplier is ``(f(x) - f(x0)) / (x - x0)``."""
 
-    def run() -> tuple[Tensor, Back]:
+    def ruled_run() -> tuple[Tensor, Back]:
         given = op.given.detach()
         value = op.at(given)
         same = _same(given, reference)
@@ -130,7 +130,7 @@ def _rescaled(op: Op, reference: Tensor) -> Tensor:
             multiplier = torch.where(same, slope(op, given), multiplier)
         return value, lambda gradient: gradient * multiplier
 
-    return ruled(run, op.given)
+    return ruled(ruled_run, op.given)
 
 
 def _pooled(op: Op, reference: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def _pooled(op: Op, reference: Tensor) -> Tensor:
         value, index = pool(at, *op.args[1:], **rest)
         return value, index.flatten(-rank)
 
-    def run() -> tuple[Tensor, Back]:
+    def ruled_run() -> tuple[Tensor, Back]:
         given = op.given.detach()
         value, index = places(given)
         base, base_index = places(reference)
@@ -166,13 +166,13 @@ def _pooled(op: Op, reference: Tensor) -> Tensor:
 
         return value, back
 
-    return ruled(run, op.given)
+    return ruled(ruled_run, op.given)
 
 
 def _product(op: Op, second: Tensor, given: Tensor, other: Tensor) -> Tensor:
     """Of a product each factor gets the mean of the other with and without the activation."""
 
-    def run() -> tuple[Tensor, Back]:
+    def ruled_run() -> tuple[Tensor, Back]:
         for_first = (second.detach() + other) / 2
         for_second = (op.given.detach() + given) / 2
 
@@ -184,11 +184,11 @@ def _product(op: Op, second: Tensor, given: Tensor, other: Tensor) -> Tensor:
 
         return op.given.detach() * second.detach(), back
 
-    return ruled(run, op.given, second)
+    return ruled(ruled_run, op.given, second)
 
 
 @contextmanager
-def _running(scene: Scene, layer: TappedLayer, watch: _Lifting, *, zero: bool) -> Iterator[None]:
+def _running(run: Run, layer: TappedLayer, watch: _Lifting, *, zero: bool) -> Iterator[None]:
     """While open, ``watch`` starts when the layer has run, and where asked with 0 in its place."""
     calls = 0
 
@@ -210,15 +210,15 @@ def _running(scene: Scene, layer: TappedLayer, watch: _Lifting, *, zero: bool) -
         layer.layout.channels_first(empty).zero_()
         return with_tensor(output, given, empty)
 
-    module = named(scene.model)[layer.name]
+    module = named(run.model)[layer.name]
     with ExitStack() as stack:
-        stack.callback(scene.model.register_forward_pre_hook(begin).remove)
+        stack.callback(run.model.register_forward_pre_hook(begin).remove)
         stack.callback(module.register_forward_hook(hook).remove)
         stack.enter_context(watch)
         yield
 
 
-def contributions(scene: Scene, layer: TappedLayer) -> list[Tensor]:
+def contributions(run: Run, layer: TappedLayer) -> list[Tensor]:
     """DeepLIFT's contributions of a layer's activation against 0, one tensor for each target.
 
     They add up to the score less the score with 0 in the activation's place.
@@ -230,11 +230,11 @@ def contributions(scene: Scene, layer: TappedLayer) -> list[Tensor]:
         GradientError: they do not, because something behind the layer has no rule.
     """
     reference = _Reference()
-    with _running(scene, layer, reference, zero=True):
-        without = scene.look_again(scene.image, "forward")
+    with _running(run, layer, reference, zero=True):
+        without = run.look_again(run.image, "forward")
     lifted = _Lifted(reference)
-    with _running(scene, layer, lifted, zero=False):
-        again = scene.look_again(scene.image, scene.passed.way)
+    with _running(run, layer, lifted, zero=False):
+        again = run.look_again(run.image, run.passed.way)
     at = [one.label for one in again.layers].index(layer.label)
     activation = again.layers[at].activation()
     found = []
@@ -261,11 +261,11 @@ def _incomplete(layer: TappedLayer, total: Tensor, fall: Tensor, unruled: dict[s
     )
 
 
-def liftcam(scene: Scene) -> list[Tensor]:
+def liftcam(run: Run) -> list[Tensor]:
     """LIFT-CAM: ``sum_k w_k A_k``, ``w_k`` the sum over space of DeepLIFT's contributions of A_k.
 
     Args:
-        scene: the pass through the layers.
+        run: the pass through the layers.
 
     Returns:
         For each layer the signed raw map ``(batch, [targets,] *space)``.
@@ -280,13 +280,13 @@ def liftcam(scene: Scene) -> list[Tensor]:
     Raises:
         GradientError: something behind the layer has no rule.
     """
-    columns: list[list[Tensor]] = [[] for _ in scene.columns()]
-    for layer in scene.layers:
+    columns: list[list[Tensor]] = [[] for _ in run.columns()]
+    for layer in run.layers:
         activation = layer.activation()
-        for raws, parts in zip(columns, contributions(scene, layer), strict=True):
+        for raws, parts in zip(columns, contributions(run, layer), strict=True):
             weights = parts.flatten(2).sum(2)
             raws.append(torch.einsum("bc,bc...->b...", weights.to(activation), activation))
-    return scene.joined(columns)
+    return run.joined(columns)
 
 
 ROWS = (

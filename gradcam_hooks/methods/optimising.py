@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradcam_hooks.methods.row import Method
+from gradcam_hooks.methods.registry import Method
 from gradcam_hooks.runs.checks import check_count, check_one_of, check_range
-from gradcam_hooks.runs.masking import masks_of
-from gradcam_hooks.runs.scenes import NoPath, Scene
+from gradcam_hooks.runs.masks import masks_of
+from gradcam_hooks.runs.run import NoPath, Run
 
 __all__ = ["ROWS", "opticam"]
 
@@ -20,16 +20,14 @@ _CHECKS = 10
 """How often, in all steps, it is asked whether the loss still falls."""
 
 
-def opticam(
-    scene: Scene, *, steps: int = 100, lr: float = 0.1, loss: str = "score"
-) -> list[Tensor]:
+def opticam(run: Run, *, steps: int = 100, lr: float = 0.1, loss: str = "score") -> list[Tensor]:
     """Opti-CAM: ``sum_k softmax(u)_k relu(A_k)``, u such that the image under that map scores best.
 
     ``u = argmin loss(y(x), y(x minmax(resize(sum_k softmax(u)_k relu(A_k)))))`` by Adam, from u
     all alike.
 
     Args:
-        scene: the unmasked pass.
+        run: the unmasked pass.
         steps: how many steps at most; ten times in between it is asked whether an image's loss is
             lower than it was the last time, and where it is not, that image is done.
         lr: Adam's learning rate.
@@ -49,24 +47,24 @@ def opticam(
     check_count(steps, "steps")
     check_range(lr, "lr", 0)
     check_one_of(loss, "loss", _LOSSES)
-    count = len(scene.columns())
-    runs = count * len(scene.layers)
+    count = len(run.columns())
+    runs = count * len(run.layers)
     columns: list[list[Tensor]] = []
     for target in range(count):
         raws: list[Tensor] = []
-        for layer in scene.layers:
-            before = (len(columns) * len(scene.layers) + len(raws)) * steps
-            search = _Search(scene, layer.activation().relu(), target, loss, before, runs * steps)
+        for layer in run.layers:
+            before = (len(columns) * len(run.layers) + len(raws)) * steps
+            search = _Search(run, layer.activation().relu(), target, loss, before, runs * steps)
             raws.append(search.map(search.best(steps, lr)))
         columns.append(raws)
-    return scene.joined(columns)
+    return run.joined(columns)
 
 
 @dataclass(frozen=True)
 class _Search:
     """For one target of each image the weights of one layer's channels."""
 
-    scene: Scene
+    run: Run
     activation: Tensor
     target: int
     loss: str
@@ -96,24 +94,24 @@ class _Search:
                 live &= ~worse
                 last = now
                 if not bool(live.any()):
-                    self.scene.step(self.before + steps, self.total)
+                    self.run.step(self.before + steps, self.total)
                     return found
             logits.grad = slope
             adam.step()
-            self.scene.step(self.before + step + 1, self.total)
+            self.run.step(self.before + step + 1, self.total)
         found[live] = logits.detach()[live]
         return found
 
     def _losses(self, logits: Tensor) -> Tensor:
         """Each image's loss, ``(batch,)``, in the graph."""
-        scene = self.scene
-        masks = masks_of(scene, self.map(logits))[:, None].to(scene.image.dtype)
+        run = self.run
+        masks = masks_of(run, self.map(logits))[:, None].to(run.image.dtype)
         # Gradients from the start: it is the input that they are to come back to.
-        seen = scene.look_again(scene.image * masks, "uncut")
+        seen = run.look_again(run.image * masks, "uncut")
         scores = seen.columns()[self.target]
         if not scores.requires_grad:
-            raise NoPath(scene.lost())
-        change = scene.columns()[self.target].detach() - scores
+            raise NoPath(run.lost())
+        change = run.columns()[self.target].detach() - scores
         return change.abs() if self.loss == "difference" else change
 
 

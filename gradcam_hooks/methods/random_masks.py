@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.maps import resize
-from gradcam_hooks.methods.row import Method
+from gradcam_hooks.methods.registry import Method
 from gradcam_hooks.runs.checks import check_count, check_flag, check_range
-from gradcam_hooks.runs.masking import variant_scores
-from gradcam_hooks.runs.scenes import Scene
+from gradcam_hooks.runs.masks import variant_scores
+from gradcam_hooks.runs.run import Run
 
 __all__ = ["ROWS", "Masks", "rise"]
 
@@ -24,7 +24,7 @@ _BLOCK = 64
 
 
 def rise(
-    scene: Scene,
+    run: Run,
     *,
     masks: int = 4000,
     cells: int = 7,
@@ -34,7 +34,7 @@ def rise(
     """RISE: ``sum_i p(x M_i) M_i / (N keep)`` over N random masks.
 
     Args:
-        scene: the unmasked pass.
+        run: the unmasked pass.
         masks: N.
         cells: how many cells a mask's grid has along each axis; each is kept or not, and the grid
             is resized (linear) to one cell more than the input and shifted by a part of a cell.
@@ -52,20 +52,20 @@ def rise(
     check_count(cells, "cells")
     check_range(keep, "keep", 0, 1)
     if probability is None:
-        probability = scene.asks_classes
+        probability = run.asks_classes
     check_flag(probability, "probability")
-    drawn = Masks.drawn(scene, masks, cells, keep)
+    drawn = Masks.drawn(run, masks, cells, keep)
     rows = []
-    for index in range(scene.batch):
-        image = scene.image[index]
+    for index in range(run.batch):
+        image = run.image[index]
         scores = variant_scores(
-            scene,
+            run,
             index,
             masks,
             lambda part, image=image: image * drawn[part][:, None],  # type: ignore[misc]
             probability=probability,
-            done=lambda more, index=index: scene.step(  # type: ignore[misc]
-                index * masks + more, scene.batch * masks
+            done=lambda more, index=index: run.step(  # type: ignore[misc]
+                index * masks + more, run.batch * masks
             ),
         )
         rows.append(drawn.weighted(scores) / (masks * keep))
@@ -89,19 +89,19 @@ class Masks:
     size: tuple[int, ...]
 
     @classmethod
-    def drawn(cls, scene: Scene, count: int, cells: int, keep: float) -> Masks:
-        """``count`` masks for the scene's images, drawn by its generator."""
-        source = scene.generator()
-        many = [min(cells, pixels) for pixels in scene.size]
-        cell = tuple(math.ceil(pixels / n) for pixels, n in zip(scene.size, many, strict=True))
+    def drawn(cls, run: Run, count: int, cells: int, keep: float) -> Masks:
+        """``count`` masks for the run's images, drawn by its generator."""
+        source = run.generator()
+        many = [min(cells, pixels) for pixels in run.size]
+        cell = tuple(math.ceil(pixels / n) for pixels, n in zip(run.size, many, strict=True))
         chance = torch.rand(count, *many, generator=source, device=source.device)
         shifts = [
             torch.randint(pixels, (count,), generator=source, device=source.device)
             for pixels in cell
         ]
-        exact = torch.promote_types(scene.image.dtype, torch.float32)
-        grids = (chance < keep).to(scene.image.device, exact)
-        return cls(grids, torch.stack(shifts, 1).cpu(), cell, scene.size)
+        exact = torch.promote_types(run.image.dtype, torch.float32)
+        grids = (chance < keep).to(run.image.device, exact)
+        return cls(grids, torch.stack(shifts, 1).cpu(), cell, run.size)
 
     def __getitem__(self, part: slice) -> Tensor:
         """Some of the masks, ``(n, *size)``."""

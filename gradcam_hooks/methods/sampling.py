@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.methods.gradient import gradcam, weighted
-from gradcam_hooks.methods.row import Method
+from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.runs.run import Run
 from gradcam_hooks.runs.samplers import Integrate, Noise, noisy
-from gradcam_hooks.runs.scenes import Scene
 
 __all__ = ["ROWS", "integrated_gradcam", "smooth_gradcam_plus_plus"]
 
 
 def smooth_gradcam_plus_plus(
-    scene: Scene, *, samples: int = 8, std: float = 0.15, first_order: bool = False
+    run: Run, *, samples: int = 8, std: float = 0.15, first_order: bool = False
 ) -> list[Tensor]:
     """Smooth Grad-CAM++: Grad-CAM++ whose derivatives are means over noisy images.
 
@@ -27,7 +27,7 @@ def smooth_gradcam_plus_plus(
     ``Dn`` the mean of ``g_k^n`` over noisy images, A the clean activation.
 
     Args:
-        scene: the clean pass.
+        run: the clean pass.
         samples: how many noisy images.
         std: the noise's standard deviation, as a share of each image's own range.
         first_order: put D1 above alpha's bar, as the paper prints it.
@@ -40,8 +40,8 @@ def smooth_gradcam_plus_plus(
     """
     checked = Noise(samples, std)
     sums: list[list[_Powers]] = []
-    for image in noisy(scene, checked.samples, checked.std):
-        at = scene.look_again(image, scene.passed.way)
+    for image in noisy(run, checked.samples, checked.std):
+        at = run.look_again(image, run.passed.way)
         found = [at.gradients(column) for column in at.columns()]
         sums = sums or [[_Powers.none(g) for g in one] for one in found]
         sums = [
@@ -51,7 +51,7 @@ def smooth_gradcam_plus_plus(
     columns = []
     for column in sums:
         raws = []
-        for layer, powers in zip(scene.layers, column, strict=True):
+        for layer, powers in zip(run.layers, column, strict=True):
             activation = layer.activation()
             first, second, third = (
                 one.flatten(2) / samples for one in (powers.d1, powers.d2, powers.d3)
@@ -62,7 +62,7 @@ def smooth_gradcam_plus_plus(
             alpha = torch.where(below == 0, torch.zeros_like(below), above / below)
             raws.append(weighted((alpha * first.relu()).sum(2), activation))
         columns.append(raws)
-    return scene.joined(columns)
+    return run.joined(columns)
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ class _Powers:
         )
 
 
-def integrated_gradcam(scene: Scene, *, steps: int = 20, baseline: float = 0.0) -> list[Tensor]:
+def integrated_gradcam(run: Run, *, steps: int = 20, baseline: float = 0.0) -> list[Tensor]:
     """Integrated Grad-CAM: Grad-CAM along the straight path from a baseline to the image.
 
     ``mean over t of relu(sum_k mean(g_k(t)) (A_k(t) - A_k(0)))``.
 
     Args:
-        scene: the pass at the image itself.
+        run: the pass at the image itself.
         steps: how many points of the path, the middles of equal steps.
         baseline: the value of the image at the path's start, in the input's own units.
 
@@ -113,7 +113,7 @@ def integrated_gradcam(scene: Scene, *, steps: int = 20, baseline: float = 0.0) 
     Sattarzadeh et al. 2021 (arXiv:2102.07805). Deviation: the authors' code takes the left ends of
     the steps, and no activation off where no baseline is given.
     """
-    return Integrate(steps, baseline).raws(scene, gradcam)
+    return Integrate(steps, baseline).raws(run, gradcam)
 
 
 ROWS = (

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from gradcam_hooks.errors import OptionError
 from gradcam_hooks.maps import spread
-from gradcam_hooks.methods.row import Method
+from gradcam_hooks.methods.registry import Method
 from gradcam_hooks.runs.checks import check_count, check_one_of, check_range
-from gradcam_hooks.runs.masking import chances, masks_of, variant_scores
-from gradcam_hooks.runs.scenes import NoPath, Scene
+from gradcam_hooks.runs.masks import chances, masks_of, variant_scores
+from gradcam_hooks.runs.run import NoPath, Run
 
 __all__ = ["ROWS", "gscorecam", "iscam", "scorecam", "sscam"]
 
@@ -27,15 +27,13 @@ _Vary = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Masks ``(n, *size)``, the numbers of their channels and of their samples, to other masks."""
 
 
-def scorecam(
-    scene: Scene, *, score: str | None = None, channels: float | None = None
-) -> list[Tensor]:
+def scorecam(run: Run, *, score: str | None = None, channels: float | None = None) -> list[Tensor]:
     """Score-CAM: ``sum_k w_k A_k``, w_k the score of the image under the mask that channel k makes.
 
     ``H_k = minmax(resize(A_k))``; a channel without spread weighs nothing.
 
     Args:
-        scene: the unmasked pass.
+        run: the unmasked pass.
         score: what a weight is. ``"probability"``, the class's softmax probability of ``x H_k``,
             as in the authors' code; ``"increase"``, ``y(x H_k) - y(0)``, the paper's definition 2;
             ``"softmax"``, that one's softmax over the channels. By default the first, and for a
@@ -50,16 +48,14 @@ def scorecam(
     channels after they were resized; resizing is linear, so at the layer's resolution the sum is
     the same map.
     """
-    return _Family(scene, score, channels).raws()
+    return _Family(run, score, channels).raws()
 
 
-def gscorecam(
-    scene: Scene, *, channels: float = 300, score: str | None = "softmax"
-) -> list[Tensor]:
+def gscorecam(run: Run, *, channels: float = 300, score: str | None = "softmax") -> list[Tensor]:
     """gScoreCAM: Score-CAM of the 300 channels of the highest mean gradient.
 
     Args:
-        scene: the unmasked pass.
+        run: the unmasked pass.
         channels: how many channels (an int), or which share of them (a float up to 1).
         score: what a weight is, as for Score-CAM.
 
@@ -70,11 +66,11 @@ def gscorecam(
     channels that were not chosen a score of 0 before the softmax, and so a weight; here they weigh
     nothing. A channel without spread is not chosen.
     """
-    return _Family(scene, score, channels).raws()
+    return _Family(run, score, channels).raws()
 
 
 def sscam(
-    scene: Scene,
+    run: Run,
     *,
     samples: int = 35,
     std: float = 2.0,
@@ -84,7 +80,7 @@ def sscam(
     """SS-CAM: Score-CAM whose scores are means over noisy masks, ``x (H_k + N(0, std²))``.
 
     Args:
-        scene: the unmasked pass.
+        run: the unmasked pass.
         samples: how many noisy masks for each channel.
         std: the noise's standard deviation, where masks go from 0 to 1.
         score: what a weight is, as for Score-CAM, of the mean over the samples.
@@ -98,7 +94,7 @@ def sscam(
     """
     check_count(samples, "samples")
     check_range(std, "std", 0)
-    draw = chances(scene)
+    draw = chances(run)
 
     def noisy(masks: Tensor, numbers: Tensor, sample: Tensor) -> Tensor:
         at = (numbers * samples + sample).tolist()
@@ -107,11 +103,11 @@ def sscam(
         ]
         return masks + std * torch.stack(noise).to(masks)
 
-    return _Family(scene, score, channels, samples, noisy).raws()
+    return _Family(run, score, channels, samples, noisy).raws()
 
 
 def iscam(
-    scene: Scene,
+    run: Run,
     *,
     samples: int = 10,
     score: str | None = "softmax",
@@ -120,7 +116,7 @@ def iscam(
     """IS-CAM: Score-CAM whose scores are means over the mask's intensity, ``x H_k i / N``.
 
     Args:
-        scene: the unmasked pass.
+        run: the unmasked pass.
         samples: N; i goes from 1 to N.
         score: what a weight is, as for Score-CAM, of the mean over the intensities.
         channels: a budget, as for Score-CAM.
@@ -136,48 +132,48 @@ def iscam(
         share = (sample + 1).to(masks) / samples
         return masks * share.view(-1, *[1] * (masks.ndim - 1))
 
-    return _Family(scene, score, channels, samples, dimmed).raws()
+    return _Family(run, score, channels, samples, dimmed).raws()
 
 
 @dataclass
 class _Family:
     """What the members have in common: channels to masks to scores to weights."""
 
-    scene: Scene
+    run: Run
     score: str | None
     channels: float | None
     samples: int = 1
     vary: _Vary | None = None
 
     def raws(self) -> list[Tensor]:
-        scene = self.scene
+        run = self.run
         if self.score is None:
-            self.score = "probability" if scene.asks_classes else "increase"
+            self.score = "probability" if run.asks_classes else "increase"
         check_one_of(self.score, "score", _SCORES)
-        activations = [layer.activation() for layer in scene.layers]
+        activations = [layer.activation() for layer in run.layers]
         alive = [spread(one, one.ndim - 2) for one in activations]  # (batch, channels)
         picked = self._picked(activations, alive)
         total = sum(int(_used(one).sum()) for one in picked) * self.samples
         done, raws = 0, []
         for activation, which in zip(activations, picked, strict=True):
             rows = []
-            for index in range(scene.batch):
+            for index in range(run.batch):
                 weights = self._weights(activation[index], which[index], index, done, total)
                 rows.append(weights @ activation[index].flatten(1))
                 done += int(_used(which)[index].sum()) * self.samples
             space = activation.shape[2:]
-            raws.append(torch.stack(rows).reshape(*scene.scores.shape, *space))
+            raws.append(torch.stack(rows).reshape(*run.scores.shape, *space))
         return raws
 
     def _picked(self, activations: Sequence[Tensor], alive: Sequence[Tensor]) -> list[Tensor]:
         """Which channels each map is made of, ``(batch, [targets,] channels)``; tells of it."""
-        scene, targets = self.scene, self.scene.scores.shape[1:]
-        for layer, one in zip(scene.layers, alive, strict=True):
+        run, targets = self.run, self.run.scores.shape[1:]
+        for layer, one in zip(run.layers, alive, strict=True):
             constant = (~one).sum(1)
             if bool(constant.any()):
                 low, high = int(constant.min()), int(constant.max())
                 many = f"{high}" if low == high else f"{low} to {high}"
-                scene.notes.append(
+                run.notes.append(
                     f"{layer.label}: {many} of {one.shape[1]} channels are constant and left out"
                 )
         if self.channels is None:
@@ -185,13 +181,13 @@ class _Family:
         picked = []
         sizes = [_budget(self.channels, one.shape[1]) for one in activations]
         for layer, gradient, one, size in zip(
-            scene.layers, _mean_gradients(scene), alive, sizes, strict=True
+            run.layers, _mean_gradients(run), alive, sizes, strict=True
         ):
             living = one[:, None].expand_as(gradient) if targets else one
             best = gradient.masked_fill(~living, -torch.inf).topk(size).indices
             chosen = torch.zeros_like(living).scatter(-1, best, value=True)
             picked.append(chosen & living)
-            scene.notes.append(
+            run.notes.append(
                 f"{layer.label}: masked by {size} of {one.shape[1]} channels at most, those of the "
                 "highest mean gradient of each score"
             )
@@ -206,17 +202,17 @@ class _Family:
         if not len(numbers):
             return weights
         scores = variant_scores(
-            self.scene,
+            self.run,
             index,
             len(numbers) * self.samples,
             lambda part: self._masked(activation, numbers, index, part),
             probability=self.score == "probability",
-            done=lambda more: self.scene.step(done + more, total),
+            done=lambda more: self.run.step(done + more, total),
         ).to(activation)
         scores = scores.view(len(numbers), self.samples, *scores.shape[1:]).mean(1).movedim(0, -1)
         if self.score == "increase":
-            black = torch.zeros_like(self.scene.image[index])[None]
-            scores = scores - variant_scores(self.scene, index, 1, lambda _: black).movedim(0, -1)
+            black = torch.zeros_like(self.run.image[index])[None]
+            scores = scores - variant_scores(self.run, index, 1, lambda _: black).movedim(0, -1)
         used = which[..., numbers]
         if self.score == "softmax":
             scores = scores.masked_fill(~used, -torch.inf).softmax(-1)
@@ -227,10 +223,10 @@ class _Family:
         """Some of one image's masked variants, a channel's samples side by side."""
         at = torch.arange(part.start, part.stop, device=activation.device)
         own, sample = numbers[at // self.samples], at % self.samples
-        masks = masks_of(self.scene, activation[own])
+        masks = masks_of(self.run, activation[own])
         if self.vary is not None:
             masks = self.vary(masks, own, sample)
-        return self.scene.image[index] * masks[:, None]
+        return self.run.image[index] * masks[:, None]
 
 
 def _used(picked: Tensor) -> Tensor:
@@ -251,19 +247,19 @@ def _budget(channels: float, count: int) -> int:
     )
 
 
-def _mean_gradients(scene: Scene) -> list[Tensor]:
+def _mean_gradients(run: Run) -> list[Tensor]:
     """For each layer the score's gradient averaged over space, ``(batch, [targets,] channels)``."""
 
-    def means(at: Scene) -> list[Tensor]:
+    def means(at: Run) -> list[Tensor]:
         columns = [at.gradients(column) for column in at.columns()]
         return at.joined([[one.flatten(2).mean(2) for one in column] for column in columns])
 
-    if scene.passed.way != "forward":
-        return means(scene)
+    if run.passed.way != "forward":
+        return means(run)
     try:
-        return means(scene.look_again(scene.image, "cut"))
+        return means(run.look_again(run.image, "cut"))
     except NoPath:
-        return means(scene.look_again(scene.image, "uncut"))
+        return means(run.look_again(run.image, "uncut"))
 
 
 _NOISE = (

@@ -8,20 +8,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradcam_hooks.errors import GradientError
 from gradcam_hooks.methods.gradient import gradcam
-from gradcam_hooks.methods.row import Method
+from gradcam_hooks.methods.registry import Method
 from gradcam_hooks.network.modules import describe
-from gradcam_hooks.runs.scenes import NoPath, Scene
+from gradcam_hooks.runs.run import NoPath, Run
 
 __all__ = ["ROWS", "shapleycam"]
 
 
-def shapleycam(scene: Scene) -> list[Tensor]:
+def shapleycam(run: Run) -> list[Tensor]:
     """ShapleyCAM: ``sum_k w_k A_k``, ``w_k = mean(g_k - (H A)_k / 2)``.
 
     H is the score's Hessian at the layer's activation; ``H A`` is one Hessian-vector product.
 
     Args:
-        scene: the pass through the layers.
+        run: the pass through the layers.
 
     Returns:
         For each layer the signed raw map ``(batch, [targets,] *space)``.
@@ -36,38 +36,38 @@ def shapleycam(scene: Scene) -> list[Tensor]:
         GradientError: an operation behind the layer has no second derivative.
     """
     try:
-        return _weighed(scene)
+        return _weighed(run)
     except RuntimeError as error:
         if "not implemented" not in str(error):
             raise
     # Fused attention has no second derivative; the plain one does.
     try:
         with sdpa_kernel(SDPBackend.MATH):
-            return _weighed(scene.look_again(scene.image, scene.passed.way))
+            return _weighed(run.look_again(run.image, run.passed.way))
     except RuntimeError as error:
         if "not implemented" not in str(error):
             raise
         raise GradientError(
             "ShapleyCAM differentiates the score twice, and an operation behind "
-            f"{', '.join(describe(layer.label) for layer in scene.layers)} has no second "
+            f"{', '.join(describe(layer.label) for layer in run.layers)} has no second "
             f"derivative in torch ({error}). Name a later layer, or take 'gradcam'."
         ) from error
 
 
-def _weighed(scene: Scene) -> list[Tensor]:
+def _weighed(run: Run) -> list[Tensor]:
     columns = []
-    for column in scene.columns():
+    for column in run.columns():
         raws = []
-        for layer in scene.layers:
+        for layer in run.layers:
             edge = layer.tap.edge
             if edge is None or not column.requires_grad:
-                raise NoPath(scene.lost())
+                raise NoPath(run.lost())
             one = torch.ones_like(column)
             (gradient,) = torch.autograd.grad(
                 column, edge, one, create_graph=True, allow_unused=True
             )
             if gradient is None:
-                raise NoPath(scene.lost())
+                raise NoPath(run.lost())
             product = None
             if gradient.requires_grad:
                 (product,) = torch.autograd.grad(
@@ -79,7 +79,7 @@ def _weighed(scene: Scene) -> list[Tensor]:
             activation = layer.activation()
             raws.append(gradcam(activation, layer.layout.channels_first(weights).to(activation)))
         columns.append(raws)
-    return scene.joined(columns)
+    return run.joined(columns)
 
 
 ROWS = (

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from gradcam_hooks.methods.row import Method
+from gradcam_hooks.methods.registry import Method
 
 __all__ = ["ROWS", "eigencam", "eigengradcam", "leading", "segeigencam"]
 

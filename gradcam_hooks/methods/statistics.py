@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradcam_hooks.methods.row import Method
+from gradcam_hooks.methods.registry import Method
 
 __all__ = ["ROWS", "fem", "fem_share"]
 

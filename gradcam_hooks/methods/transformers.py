@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (as everywhere in torch)
 from torch import Tensor
 
+from gradcam_hooks.attention.run import see
 from gradcam_hooks.errors import LayerError, OptionError
-from gradcam_hooks.methods.attending import see
 from gradcam_hooks.methods.legrad import legrad, sensitivity
-from gradcam_hooks.methods.row import Method
+from gradcam_hooks.methods.registry import Method
 from gradcam_hooks.network.modules import describe
-from gradcam_hooks.runs.scenes import Scene
+from gradcam_hooks.runs.run import Run
 
 __all__ = [
     "ROWS",
@@ -130,7 +130,7 @@ def loosened(query: Tensor, key: Tensor, value: Tensor, gradient: Tensor) -> Ten
 
 
 def attention_rollout(
-    scene: Scene,
+    run: Run,
     *,
     head_fusion: HeadFusion = "mean",
     discard_ratio: float = 0.0,
@@ -139,7 +139,7 @@ def attention_rollout(
     """Attention rollout: `rolled_out`, at the patches, for the tokens that the head reads.
 
     Args:
-        scene: the undisturbed pass.
+        run: the undisturbed pass.
         head_fusion: ``"mean"``, ``"max"`` or ``"min"`` over a layer's heads.
         discard_ratio: the share of a layer's smallest weights taken for 0, from 0 up to under 1.
         start_layer: the first layer that counts; negative ones count from the end.
@@ -153,24 +153,24 @@ def attention_rollout(
     number = isinstance(discard_ratio, int | float) and not isinstance(discard_ratio, bool)
     if not number or not 0 <= discard_ratio < 1:
         raise OptionError(f"discard_ratio= is a share from 0 up to under 1, not {discard_ratio!r}.")
-    seen = see(scene)
-    layers, batch = seen.layers(start_layer), scene.batch
+    seen = see(run)
+    layers, batch = seen.layers(start_layer), run.batch
     weights = [one.split(one.weights.detach(), batch) for one in layers]
     matrix = rolled_out(weights, head_fusion=head_fusion, discard_ratio=discard_ratio)
     reading = seen.reading(seen.scores)
-    pooler = seen.tower.pooler
+    pooler = seen.stack.pooler
     if pooler is not None:  # nothing goes around a pooling head, so that there is no identity
         pooled = pooler.split(pooler.weights.detach(), batch).mean(1)
         reading = _rows(reading, pooled)
-    raw = seen.tower.patches(_rows(reading, matrix))
-    return scene.joined([[raw] for _ in seen.columns()])
+    raw = seen.stack.patches(_rows(reading, matrix))
+    return run.joined([[raw] for _ in seen.columns()])
 
 
-def gradient_rollout(scene: Scene, *, start_layer: int = 0) -> list[Tensor]:
+def gradient_rollout(run: Run, *, start_layer: int = 0) -> list[Tensor]:
     """Gradient rollout: `relevance`, at the patches, for the tokens that the head reads.
 
     Args:
-        scene: the undisturbed pass.
+        run: the undisturbed pass.
         start_layer: the first layer that counts; negative ones count from the end.
 
     Returns:
@@ -179,8 +179,8 @@ def gradient_rollout(scene: Scene, *, start_layer: int = 0) -> list[Tensor]:
     A pooling head's attention over the tokens is applied to R as it is, ``mean over heads(relu(
     dy/dA * A)) R``: equation 10 of the paper without its normalisation of R.
     """
-    seen = see(scene)
-    layers, batch, pooler = seen.layers(start_layer), scene.batch, seen.tower.pooler
+    seen = see(run)
+    layers, batch, pooler = seen.layers(start_layer), run.batch, seen.stack.pooler
     looked = [*layers, *([pooler] if pooler is not None else [])]
     columns = []
     for column in seen.columns():
@@ -191,15 +191,15 @@ def gradient_rollout(scene: Scene, *, start_layer: int = 0) -> list[Tensor]:
         reading = seen.reading(column)
         if pooler is not None:
             reading = _rows(reading, (split[-1] * weights[-1]).relu().mean(1))
-        columns.append([seen.tower.patches(_rows(reading, matrix))])
-    return scene.joined(columns)
+        columns.append([seen.stack.patches(_rows(reading, matrix))])
+    return run.joined(columns)
 
 
-def gradeclip(scene: Scene) -> list[Tensor]:
+def gradeclip(run: Run) -> list[Tensor]:
     """Grad-ECLIP: `loosened` at the last attention, for the tokens that the head reads.
 
     Args:
-        scene: the undisturbed pass.
+        run: the undisturbed pass.
 
     Returns:
         One signed map ``(batch, [targets,] *space)``.
@@ -207,8 +207,8 @@ def gradeclip(scene: Scene) -> list[Tensor]:
     The paper knows a class token alone; where the head reads many tokens, this is the mean of the
     maps of each. The gradient is taken ahead of the projection that joins the heads.
     """
-    seen = see(scene)
-    last, batch, tower = seen.tower.last, scene.batch, seen.tower
+    seen = see(run)
+    last, batch, stack = seen.stack.last, run.batch, seen.stack
     if last.query is None or last.key is None or last.value is None or last.output is None:
         raise LayerError(
             f"Grad-ECLIP needs the queries, keys and values of {describe(last.name)}, which "
@@ -218,7 +218,7 @@ def gradeclip(scene: Scene) -> list[Tensor]:
     query, key, value = (
         last.split(one.detach(), batch) for one in (last.query, last.key, last.value)
     )
-    ahead, count = tower.layout.prefix, torch.Size(tower.layout.space).numel()
+    ahead, count = stack.layout.prefix, torch.Size(stack.layout.space).numel()
     columns = []
     for column in seen.columns():
         (gradient,) = seen.gradients(column, [last.output])
@@ -229,8 +229,8 @@ def gradeclip(scene: Scene) -> list[Tensor]:
             last.split(gradient, batch),
         )
         raw = _rows(seen.reading(column), each)
-        columns.append([torch.unflatten(raw, -1, tower.layout.space)])
-    return scene.joined(columns)
+        columns.append([torch.unflatten(raw, -1, stack.layout.space)])
+    return run.joined(columns)
 
 
 def _rows(reading: Tensor, matrix: Tensor) -> Tensor:

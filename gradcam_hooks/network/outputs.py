@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from gradcam_hooks.errors import OutputError
-from gradcam_hooks.network.squashing import before_squashing, hand_on
+from gradcam_hooks.network.final_softmax import before_softmax, hand_on
 
 __all__ = [
     "OutputSpec",
@@ -74,7 +74,7 @@ def choose(output: object, spec: OutputSpec) -> object:
     """The part of ``output`` that ``spec`` names; the whole of it for None.
 
     Where ``"logits"`` is no part of it, it is what went into the softmax or sigmoid at the model's
-    end, if the model ran under `squashing.remembering`.
+    end, if the model ran under `final_softmax.remembering`.
 
     Raises:
         OutputError: the output has no such part.
@@ -88,7 +88,7 @@ def choose(output: object, spec: OutputSpec) -> object:
         if key == spec or position == spec:
             return part
     if spec == "logits":
-        before = before_squashing(find_logits(output))
+        before = before_softmax(find_logits(output))
         if before is None:
             raise OutputError(
                 "output='logits' asks for a part of that name, or for what goes into the softmax "

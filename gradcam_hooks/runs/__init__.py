@@ -1,1 +1,1 @@
-"""Running a network again and again: scenes, chunks, tails, masks, samplers, caught attention."""
+"""Running a network again and again: runs, chunks, tails, masks, samplers, caught attention."""

@@ -2,7 +2,7 @@
 
 A sampler goes with any rule of an activation and a gradient: ``sampler=Noise()`` averages
 gradients over noisy images, `Integrate` goes from a baseline to the image, `Augment` averages the
-maps of flipped and dimmed images. Knows scenes; a rule is a function that it is handed.
+maps of flipped and dimmed images. Knows runs; a rule is a function that it is handed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gradcam_hooks.errors import OptionError
 from gradcam_hooks.runs.checks import check_count
-from gradcam_hooks.runs.scenes import Scene
+from gradcam_hooks.runs.run import Run
 
 __all__ = ["Augment", "Integrate", "Noise", "Sampler", "noisy"]
 
@@ -27,7 +27,7 @@ _Rule = Callable[[Tensor, Tensor], Tensor]
 class Sampler(Protocol):
     """What asks a rule at several versions of the image."""
 
-    def raws(self, scene: Scene, rule: _Rule) -> list[Tensor]:
+    def raws(self, run: Run, rule: _Rule) -> list[Tensor]:
         """For each layer the signed raw map ``(batch, [targets,] *space)``."""
         ...
 
@@ -52,12 +52,12 @@ class Noise:
         check_count(self.samples, "samples")
         _check_share(self.std)
 
-    def raws(self, scene: Scene, rule: _Rule) -> list[Tensor]:
+    def raws(self, run: Run, rule: _Rule) -> list[Tensor]:
         """The rule on the clean activation and the mean gradient."""
-        images = noisy(scene, self.samples, self.std)
-        columns = _mean(_gradients(scene.look_again(image, scene.passed.way)) for image in images)
-        activations = [layer.activation() for layer in scene.layers]
-        return scene.joined(
+        images = noisy(run, self.samples, self.std)
+        columns = _mean(_gradients(run.look_again(image, run.passed.way)) for image in images)
+        activations = [layer.activation() for layer in run.layers]
+        return run.joined(
             [
                 [rule(a, g) for a, g in zip(activations, gradients, strict=True)]
                 for gradients in columns
@@ -90,24 +90,24 @@ class Integrate:
                 f"baseline= is a finite number in the input's own units, not {self.baseline!r}."
             )
 
-    def raws(self, scene: Scene, rule: _Rule) -> list[Tensor]:
+    def raws(self, run: Run, rule: _Rule) -> list[Tensor]:
         """The mean of the rule's positive maps along the path."""
-        start = torch.full_like(scene.image, self.baseline)
-        way = scene.passed.way
-        first = [layer.activation() for layer in scene.look_again(start, "forward").layers]
+        start = torch.full_like(run.image, self.baseline)
+        way = run.passed.way
+        first = [layer.activation() for layer in run.look_again(start, "forward").layers]
 
         def maps() -> Iterator[list[list[Tensor]]]:
             for step in range(self.steps):
                 share = (step + 0.5) / self.steps
-                at = scene.look_again(start + share * (scene.image - start), way)
+                at = run.look_again(start + share * (run.image - start), way)
                 moved = [layer.activation() - a for layer, a in zip(at.layers, first, strict=True)]
                 yield [
                     [rule(a, g).relu() for a, g in zip(moved, gradients, strict=True)]
                     for gradients in _gradients(at)
                 ]
-                scene.step(step + 1, self.steps)
+                run.step(step + 1, self.steps)
 
-        return scene.joined(_mean(maps()))
+        return run.joined(_mean(maps()))
 
 
 @dataclass(frozen=True)
@@ -129,16 +129,16 @@ class Augment:
         if not self.factors:
             raise OptionError("Augment(factors=) needs one factor at least, such as (1.0,).")
 
-    def raws(self, scene: Scene, rule: _Rule) -> list[Tensor]:
+    def raws(self, run: Run, rule: _Rule) -> list[Tensor]:
         """The mean of the signed maps."""
-        way, total = scene.passed.way, len(self.factors) * (1 + self.flip)
+        way, total = run.passed.way, len(self.factors) * (1 + self.flip)
 
         def maps() -> Iterator[list[list[Tensor]]]:
             done = 0
             for flipped in (False, True)[: 1 + self.flip]:
                 for factor in self.factors:
-                    image = scene.image * factor
-                    at = scene.look_again(image.flip(-1) if flipped else image, way)
+                    image = run.image * factor
+                    at = run.look_again(image.flip(-1) if flipped else image, way)
                     activations = [layer.activation() for layer in at.layers]
                     raws = [
                         [rule(a, g) for a, g in zip(activations, gradients, strict=True)]
@@ -146,25 +146,25 @@ class Augment:
                     ]
                     yield [[raw.flip(-1) if flipped else raw for raw in one] for one in raws]
                     done += 1
-                    scene.step(done, total)
+                    run.step(done, total)
 
-        return scene.joined(_mean(maps()))
+        return run.joined(_mean(maps()))
 
 
-def noisy(scene: Scene, samples: int, std: float) -> Iterator[Tensor]:
+def noisy(run: Run, samples: int, std: float) -> Iterator[Tensor]:
     """The image with seeded Gaussian noise, ``samples`` times; ``std`` as for `Noise`."""
-    image, generator = scene.image, scene.generator()
+    image, generator = run.image, run.generator()
     flat = image.flatten(1)
     reach = (flat.amax(1) - flat.amin(1)).view(-1, *[1] * (image.ndim - 1))
     for sample in range(samples):
         drawn = torch.randn(image.shape, generator=generator, device=generator.device)
         yield image + std * reach * drawn.to(image)
-        scene.step(sample + 1, samples)
+        run.step(sample + 1, samples)
 
 
-def _gradients(scene: Scene) -> list[list[Tensor]]:
+def _gradients(run: Run) -> list[list[Tensor]]:
     """For each target the gradient at each layer."""
-    return [scene.gradients(column) for column in scene.columns()]
+    return [run.gradients(column) for column in run.columns()]
 
 
 def _mean(samples: Iterator[list[list[Tensor]]]) -> list[list[Tensor]]:

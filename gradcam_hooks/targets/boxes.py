@@ -18,7 +18,7 @@ from torch import Tensor
 from gradcam_hooks.errors import TargetError
 from gradcam_hooks.network.outputs import children
 from gradcam_hooks.targets.checks import labelled, legal, number, numbered, whole
-from gradcam_hooks.targets.heads import Candidates, Head, candidates
+from gradcam_hooks.targets.detectors import Candidates, Head, candidates
 
 __all__ = ["Box", "Part"]
 

@@ -20,9 +20,9 @@ from gradcam_hooks.explainers import Explainer, Options
 from gradcam_hooks.facade import explainer
 from gradcam_hooks.images.colors import Floats, to_uint8
 from gradcam_hooks.images.encoding import enlarged
+from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.modules import LayerSpec
 from gradcam_hooks.network.outputs import OutputSpec, choose, find_logits
-from gradcam_hooks.network.squashing import remembering
 from gradcam_hooks.network.state import untouched
 from gradcam_hooks.results.drawing import Style
 from gradcam_hooks.results.explanation import Explanation

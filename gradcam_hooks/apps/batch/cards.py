@@ -1,0 +1,220 @@
+"""Cards: the small picture and the maps of one picture as data, for the report to draw.
+
+An overlay has its colours baked in; a card has not. It keeps each map at the layer's own
+resolution in eight bits, so that a page can tint it, threshold it and read values off it. A card
+is a JSON file, written by the loop and read by the report. This file knows explanations and
+pictures: no folder, no page.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gradcam_hooks.apps.batch.records import Record
+from gradcam_hooks.errors import ImageError
+from gradcam_hooks.images.files import write_whole
+from gradcam_hooks.maps import FUSIONS, finish, fuse, minmax, resize
+from gradcam_hooks.results.explanation import Explanation
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_T = TypeVar("_T")
+
+__all__ = ["Card", "Heat", "Panel", "card_name", "card_of", "heat_of"]
+
+_SIDE = 480
+"""The small picture's longer side in pixels."""
+
+_BYTES = 32_000
+"""A small picture takes this much at most, so that a page of 2,000 stays under 100 MB."""
+
+_QUALITIES = (82, 70, 55, 40, 25)
+_FINEST = 96
+"""A map's longer side at most; finer ones are averaged."""
+
+_ALIKE = 0.02
+"""How far a map in eight bits may lie from the explanation's own: five of its 255 steps."""
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A map in eight bits: `minmax(resize(values / 255))` is the explanation's map.
+
+    Attributes:
+        height: rows.
+        width: columns.
+        low: what becomes 0, the least value of `values / 255` at the input's size.
+        high: what becomes 1, the largest.
+        values: the bytes, row by row, in base64.
+    """
+
+    height: int
+    width: int
+    low: float
+    high: float
+    values: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One map of a picture, and what it is a map of."""
+
+    target: int | None
+    target_label: str | None
+    score: float | None
+    layer: str
+    method: str
+    diagnosis: str
+    message: str
+    heat: Heat
+
+
+@dataclass(frozen=True)
+class Card:
+    """A small picture as JPEG in base64, its size, and its maps."""
+
+    image: str
+    height: int
+    width: int
+    panels: tuple[Panel, ...]
+
+    def write(self, path: Path) -> None:
+        """Write the card as JSON, whole or not at all."""
+        with write_whole(path) as part:
+            part.write_text(json.dumps(asdict(self)), encoding="ascii")
+
+    @classmethod
+    def read(cls, path: Path) -> Card:
+        """The card that `write` wrote.
+
+        Raises:
+            ImageError: the file is missing or is no card.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="ascii"))
+            panels = [Panel(**{**one, "heat": Heat(**one["heat"])}) for one in content["panels"]]
+            return cls(**{**content, "panels": tuple(panels)})
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ImageError(
+                f"'{path}' should hold the maps of a picture, and cannot be read: "
+                f"{type(error).__name__}: {error}; run the same command with --force"
+            ) from error
+
+
+def card_name(overlay: str) -> str:
+    """Where the card of a picture goes, by the name of its overlay.
+
+    >>> card_name("overlays/b/cat.jpg.png")
+    'maps/b/cat.jpg.json'
+    """
+    return f"maps/{overlay.removeprefix('overlays/').removesuffix('.png')}.json"
+
+
+def card_of(explained: Sequence[tuple[Explanation, Record]], image: Image.Image) -> Card:
+    """The card of one picture, of each of its explanations and their records.
+
+    Where several layers were asked there is a panel for the fused map, then one for each layer;
+    where several targets were, all of these for each target in turn.
+    """
+    small, data = _small(image)
+    panels = [panel for one, record in explained for panel in _panels(one, record)]
+    return Card(base64.b64encode(data).decode(), small[1], small[0], tuple(panels))
+
+
+def _panels(explained: Explanation, record: Record) -> Iterator[Panel]:
+    lead = explained.scores.ndim
+    maps = explained.maps[0].float().cpu()
+    raws = explained.raw if isinstance(explained.raw, tuple) else (explained.raw,)
+    signed = [raw[0].float().cpu() for raw in raws]
+    if lead == 1:
+        maps, signed = maps[None], [raw[None] for raw in signed]
+    targets, labels = _listed(record.target), _listed(record.target_label)
+    scores, words = _listed(record.score), _listed(record.diagnosis)
+    messages = _listed(record.diagnosis_message)
+    size = tuple(maps.shape[-2:])
+    for i, final in enumerate(maps):
+        layers = [finish(raw[i], size) for raw in signed]
+        what = (
+            targets[i] if i < len(targets) else None,
+            labels[i] if i < len(labels) else None,
+            scores[i],
+        )
+        how = (explained.method, str(words[i]), str(messages[i] or ""))
+        heat = heat_of(final, signed[0][i] if len(signed) == 1 else None)
+        yield Panel(*what, " + ".join(explained.layers), *how, heat)
+        if len(signed) > 1 and _same(final, layers, [raw[i] for raw in signed]):
+            for name, raw, layer in zip(explained.layers, signed, layers, strict=True):
+                yield Panel(*what, name, *how, heat_of(layer, raw[i]))
+
+
+def _same(final: Tensor, layers: list[Tensor], raws: list[Tensor]) -> bool:
+    """Whether the layers' maps, fused in either way, are the explanation's."""
+    fused = (fuse(layers, how, 2, raws) for how in FUSIONS)
+    return any(float((one - final).abs().max()) < _ALIKE for one in fused)
+
+
+def heat_of(final: Tensor, raw: Tensor | None = None) -> Heat:
+    r"""A map in eight bits.
+
+    Args:
+        final: the finished map in [0, 1], `(height, width)` of the input.
+        raw: the signed map at the layer's resolution, which is kept in the place of the finished
+            one where that leads back to it.
+
+    >>> heat = heat_of(torch.tensor([[0.0, 1.0]]), torch.tensor([[-3.0, 5.0]]))
+    >>> base64.b64decode(heat.values), heat.low, heat.high
+    (b'\x00\xff', 0.0, 1.0)
+    """
+    size = tuple(final.shape)
+    if not bool(final.any()):
+        return _packed(torch.zeros(1, 1, dtype=torch.uint8), size)
+    if raw is not None and max(raw.shape) <= _FINEST and bool(raw.isfinite().all()):
+        steps = _steps(raw.float().relu())
+        if float((minmax(resize(steps / 255, size), 2) - final).abs().max()) < _ALIKE:
+            return _packed(steps, size)
+    shrink = min(1.0, _FINEST / max(size))
+    cells = [max(1, round(side * shrink)) for side in size]
+    mean = functional.adaptive_avg_pool2d(final[None], (cells[0], cells[1]))[0]
+    return _packed(_steps(mean), size)
+
+
+def _steps(values: Tensor) -> Tensor:
+    return (minmax(values, 2) * 255).round().to(torch.uint8)
+
+
+def _packed(steps: Tensor, size: tuple[int, ...]) -> Heat:
+    large = resize(steps.float() / 255, size)
+    low, high = float(large.min()), float(large.max())
+    if not high > low:
+        low, high = 0.0, 1.0
+    values = base64.b64encode(steps.contiguous().numpy().tobytes()).decode()
+    return Heat(steps.shape[0], steps.shape[1], low, high, values)
+
+
+def _listed(value: _T | list[_T] | list[_T | None] | None) -> list[_T | None]:
+    return [*value] if isinstance(value, list) else [value]
+
+
+def _small(image: Image.Image) -> tuple[tuple[int, int], bytes]:
+    """The picture's size when small, and its JPEG within `_BYTES` if a quality can do that."""
+    small = image.copy()
+    small.thumbnail((_SIDE, _SIDE))
+    data = b""
+    for quality in _QUALITIES:
+        file = io.BytesIO()
+        small.save(file, format="JPEG", quality=quality, optimize=True)
+        data = file.getvalue()
+        if len(data) <= _BYTES:
+            break
+    return small.size, data

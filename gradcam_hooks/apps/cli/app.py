@@ -1,0 +1,346 @@
+"""The command `gradcam-hooks`: flags in, the library called, tables and exit status out.
+
+Status 0: all is well. 1: some pictures are broken. 2: a mistake in what was asked. 130: stopped
+by Ctrl-C. The flags are declared in `flags`, their words read by `options`, and what is printed
+is `terminal`'s. Whatever takes long to import is imported in the command that needs it.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradcam_hooks.apps.cli import flags
+from gradcam_hooks.apps.cli.terminal import (
+    bar,
+    mistakes_told,
+    note,
+    say,
+    show_layers,
+    show_method,
+    show_methods,
+    show_records,
+)
+from gradcam_hooks.images.colors import DEFAULT_COLORMAP
+
+if TYPE_CHECKING:
+    from gradcam_hooks.apps.batch import Run
+    from gradcam_hooks.apps.batch.records import Record
+    from gradcam_hooks.models import LoadedModel
+
+__all__ = ["app"]
+
+_RESULTS, _DEMO = Path("gradcam_results"), Path("demo_results")
+_EXAMPLES = (
+    "Examples:",
+    "gradcam-hooks explain photos/ --model resnet50",
+    "gradcam-hooks explain cat.jpg --model vgg16 --layer features --target tabby",
+    "gradcam-hooks explain photos/ --model resnet18 --weights best.pth",
+    "gradcam-hooks explain photos/ --model nets.py:build --weights best.pth",
+)
+
+app = typer.Typer(
+    name="gradcam-hooks",
+    epilog="Begin with:  gradcam-hooks demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_show_locals=False,
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from gradcam_hooks.apps.batch.job import version
+
+        typer.echo(f"gradcam-hooks {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="The version."),
+    ] = False,
+) -> None:
+    """See what a PyTorch network looked at."""
+
+
+@app.command(epilog="\n\n".join(_EXAMPLES))
+def explain(
+    paths: flags.Paths = None,
+    model: flags.ModelName = None,
+    weights: flags.Weights = None,
+    num_classes: flags.Classes = None,
+    labels: flags.Labels = None,
+    trust_pickle: flags.TrustPickle = False,
+    device: flags.Device = "auto",
+    layer: flags.Layers = None,
+    target: flags.TargetWord = "predicted",
+    method: flags.MethodNames = "gradcam",
+    fuse: flags.Fuse = None,
+    output: flags.OutputKey = None,
+    image_dir: flags.ImageDir = None,
+    fit: flags.FitName = None,
+    size: flags.Size = None,
+    mean: flags.Mean = None,
+    std: flags.Std = None,
+    truth: flags.Truth = None,
+    batch_size: flags.BatchSize = 8,
+    out: flags.Out = _RESULTS,
+    force: flags.Force = False,
+    colormap: flags.Colormap = DEFAULT_COLORMAP,
+    alpha: flags.Alpha = 0.5,
+    caption: flags.Caption = True,
+) -> None:
+    """Explain pictures: a report of all, one overlay for each, and a line in results.jsonl."""
+    from gradcam_hooks.apps.batch.truths import check_truths, read_truths
+    from gradcam_hooks.apps.cli import options
+    from gradcam_hooks.errors import InputError
+    from gradcam_hooks.images.files import list_images
+
+    with mistakes_told(model):
+        named = [*(paths or ()), *(image_dir or ())]
+        if not named:
+            raise InputError(
+                "which pictures? Name files or folders: gradcam-hooks explain photos/ --model "
+                "resnet50; 'gradcam-hooks demo' needs none"
+            )
+        name = options.read_model(model, weights)
+        asked = options.read_target(target)
+        pictures = list_images(named, exclude=options.searched(named, out))
+        truths = {} if truth is None else read_truths(truth, pictures)
+        loaded = _load(name, weights, num_classes, labels, trust_pickle, device)
+
+        from gradcam_hooks.apps.batch import Run
+        from gradcam_hooks.apps.batch.job import Job
+
+        check_truths(truths, loaded.labels)
+        layers = tuple(layer or ("auto",))
+        job = Job(
+            loaded,
+            layer=layers[0] if len(layers) == 1 else layers,
+            target=asked,
+            method=options.read_methods(method),
+            preprocess=options.read_preprocess(loaded.preprocess, fit, size, mean, std),
+            output=options.read_output(output),
+            fuse=fuse,
+            alpha=alpha,
+            caption=caption,
+            colormap=colormap,
+        )
+        run = Run(job, pictures, out, again=force, truths=truths)
+        records = _watched(run, batch_size)
+        pages = _report(run, records)
+    _conclude(run, records, pages)
+
+
+def _load(
+    model: str,
+    weights: str | None,
+    num_classes: int | None,
+    labels: Path | None,
+    trust_pickle: bool,
+    device: str,
+) -> LoadedModel:
+    from gradcam_hooks.apps.cli import options
+    from gradcam_hooks.models import load_model
+
+    if weights == "random":
+        import torch
+
+        torch.manual_seed(0)  # so that a second run finds the same network
+        note(
+            "warning",
+            "random weights: this network has learnt nothing, and what it looks at means nothing",
+        )
+    return load_model(
+        model,
+        options.read_weights(model, weights),
+        num_classes=num_classes,
+        labels=labels,
+        trust_pickle=trust_pickle,
+        device=options.read_device(device),
+    )
+
+
+def _watched(run: Run, batch_size: int) -> list[Record]:
+    """Do the run under a progress bar; Ctrl-C tells what is kept."""
+    done = 0
+    try:
+        with bar(run.total - len(run.kept)) as progress:
+
+            def count(record: Record) -> None:
+                nonlocal done
+                done += 1
+                progress.advance(progress.task_ids[0])
+
+            return run.go(batch_size=batch_size, progress=count)
+    except KeyboardInterrupt as stop:
+        note(
+            "stopped",
+            f"{done + len(run.kept)} of {run.total} pictures are done, and kept in "
+            f"'{run.out / 'results.jsonl'}'; the same command goes on from there",
+        )
+        raise typer.Exit(130) from stop
+
+
+def _report(run: Run, records: list[Record]) -> list[Path]:
+    """Write the report of a run; its pages."""
+    from gradcam_hooks.apps.report import Look, entries_of, facts_of, write_report
+
+    command = shlex.join(["gradcam-hooks", *sys.argv[1:]])
+    return write_report(
+        run.out / "report.html",
+        entries_of(records, run.out),
+        facts_of(run.job, records, command),
+        Look(
+            subtitle=f"{run.job.loaded.name}, {_told(run.job.method)}",
+            alpha=run.job.alpha,
+            colormap=run.job.colormap,
+        ),
+    )
+
+
+def _told(method: str | tuple[str, ...]) -> str:
+    return method if isinstance(method, str) else ", ".join(method)
+
+
+def _conclude(run: Run, records: list[Record], pages: list[Path]) -> None:
+    """Print what came of a run, and end with the status that says so."""
+    broken = sum(record.error is not None for record in records)
+    show_records(records)
+    kept = len(run.kept)
+    done = len(records) - broken - kept
+    parts = [
+        *([f"{done} explained"] if done else []),
+        *([f"{kept} kept from an earlier run (--force does them again)"] if kept else []),
+        *([f"{broken} broken"] if broken else []),
+    ]
+    say(f"{len(records)} picture{'s' * (len(records) != 1)}: {', '.join(parts)}.")
+    judged = sum(record.right is not None for record in records)
+    if judged:
+        say(f"{sum(record.right is True for record in records)} of {judged} are predicted right.")
+    if len(records) > broken:
+        say(f"overlays: {run.out / 'overlays'}")
+    say(f"results:  {run.out / 'results.jsonl'}")
+    say(f"report:   {pages[0]}" + (f", in {len(pages)} pages" if len(pages) > 1 else ""))
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command()
+def layers(
+    model: flags.ModelName = None,
+    weights: flags.WeightsIfAny = None,
+    num_classes: flags.Classes = None,
+    trust_pickle: flags.TrustPickle = False,
+    size: flags.Size = None,
+) -> None:
+    """List a network's layers, and which one is recommended."""
+    from gradcam_hooks.apps.cli import options
+    from gradcam_hooks.errors import GradCamHooksError, ModelError
+
+    with mistakes_told():
+        name = options.read_model(model, weights)
+        height, width = options.read_size(size) if size else (0, 0)
+
+        import torch
+
+        from gradcam_hooks.layout.table import layers as survey
+        from gradcam_hooks.models import load_model
+
+        torch.manual_seed(0)
+        loaded = load_model(
+            name,
+            None if weights == "random" else weights,
+            num_classes=num_classes,
+            trust_pickle=trust_pickle,
+        )
+        shape = (1, 3, *((height, width) if size else loaded.preprocess.size))
+        try:
+            found = survey(loaded.model, torch.randn(shape))
+        except GradCamHooksError:
+            raise
+        except Exception as error:  # the network is the user's code
+            raise ModelError(
+                f"the network fails on an input of shape {shape}: {type(error).__name__}: {error}"
+            ) from error
+    show_layers(found)
+
+
+@app.command()
+def methods(name: flags.AnyMethod = None) -> None:
+    """List the methods: formula, cost and paper; of one, all there is to tell."""
+    with mistakes_told():
+        from gradcam_hooks.facade import method_named
+        from gradcam_hooks.methods import METHODS
+
+        if name is None:
+            show_methods(list(METHODS.values()))
+        else:
+            show_method(method_named(name))
+
+
+@app.command()
+def serve(
+    model: flags.ModelName = None,
+    weights: flags.Weights = None,
+    num_classes: flags.Classes = None,
+    labels: flags.Labels = None,
+    trust_pickle: flags.TrustPickle = False,
+    device: flags.Device = "auto",
+    output: flags.OutputKey = None,
+    fit: flags.FitName = None,
+    size: flags.Size = None,
+    mean: flags.Mean = None,
+    std: flags.Std = None,
+    host: flags.Host = "127.0.0.1",
+    port: flags.Port = None,
+) -> None:
+    """Open a page where pictures are dropped and explained as you choose; it needs Gradio."""
+    from gradcam_hooks.apps.cli import options
+
+    with mistakes_told(model):
+        name = options.read_model(model, weights)
+
+        from gradcam_hooks.apps import serve as pages
+
+        pages.check_address(host, port)
+        try:
+            pages.check_gradio()
+        except ImportError as error:
+            note("error", error, "bold red")
+            raise typer.Exit(2) from error
+        loaded = _load(name, weights, num_classes, labels, trust_pickle, device)
+        viewer = pages.Viewer(
+            loaded,
+            options.read_preprocess(loaded.preprocess, fit, size, mean, std),
+            options.read_output(output),
+        )
+        if not pages.is_local(host):
+            note("warning", f"everyone who reaches '{host}' can open this page and use the network")
+        pages.serve(
+            viewer,
+            host=host,
+            port=port,
+            ready=lambda address: say(f"Open {address} in a browser; Ctrl-C stops it."),
+        )
+
+
+@app.command()
+def demo(
+    out: flags.DemoOut = _DEMO,
+) -> None:
+    """See two networks of equal accuracy, one of them right for the wrong reason."""
+    with mistakes_told():
+        from gradcam_hooks.apps.demo.show import show
+
+        for line in show(out):
+            say(line)

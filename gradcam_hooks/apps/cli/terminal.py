@@ -1,0 +1,276 @@
+"""What people read: tables, the progress bar, and errors as one short line.
+
+Results go to standard output, everything else to standard error, and nothing is drawn over where
+that is no terminal. File names and labels are shown as they are: no markup is read in them, and
+what a terminal would obey is escaped. This file knows records and tables: no model, no option.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from gradcam_hooks.errors import (
+    GradCamHooksError,
+    GradientError,
+    LayerDidNotRun,
+    LayerError,
+    LayerNotFound,
+    TargetError,
+)
+
+if TYPE_CHECKING:
+    from gradcam_hooks.apps.batch.records import Record
+    from gradcam_hooks.layout.table import LayerTable
+    from gradcam_hooks.methods import Method
+
+__all__ = [
+    "bar",
+    "mistakes_told",
+    "note",
+    "plain",
+    "say",
+    "show_layers",
+    "show_method",
+    "show_methods",
+    "show_records",
+    "table",
+]
+
+SHOWN = 20
+"""Rows of a table of results; the rest is in `results.jsonl`."""
+
+
+def plain(text: object) -> Text:
+    r"""Text as it is: no markup, and control characters as their escapes.
+
+    >>> plain("[red]x[/red]\x1b[2J.png").plain
+    '[red]x[/red]\\x1b[2J.png'
+    """
+    shown = "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(text)
+    )
+    return Text(shown)
+
+
+def say(*parts: object) -> None:
+    """A line on standard output; it is left to the terminal to wrap it."""
+    Console().print(*map(plain, parts), soft_wrap=True, highlight=False)
+
+
+def note(word: str, text: object, style: str = "yellow") -> None:
+    """A line on standard error, behind a coloured word."""
+    lines = str(text).splitlines() or [""]
+    console = Console(stderr=True)
+    for start, line in zip([f"{word}: ", *[""] * len(lines)], lines, strict=False):
+        # Whole lines for a file or a search; on a terminal, words kept whole.
+        console.print(
+            Text.assemble((start, style), plain(line)),
+            soft_wrap=not console.is_terminal,
+            highlight=False,
+        )
+
+
+@contextmanager
+def mistakes_told(model: str | None = None) -> Iterator[None]:
+    """Turn what a user can mend into one red line and exit status 2, and Ctrl-C into 130.
+
+    Args:
+        model: the network's name, for the hint how to list its layers.
+    """
+    try:
+        yield
+    except (GradCamHooksError, OSError) as error:
+        told: object = error
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            told = f"'{error.filename}': {error.strerror}"
+        if isinstance(error, FileExistsError):
+            told = f"'{error.filename}' is a file, and results need a folder: name another (--out)"
+        note("error", told, "bold red")
+        about_layers = (GradientError, LayerDidNotRun, LayerError, LayerNotFound)
+        if model is not None and isinstance(error, about_layers):
+            note("hint", f"gradcam-hooks layers --model {shlex.quote(model)} lists them", "bold")
+        if isinstance(error, TargetError):
+            note(
+                "hint", "--target: predicted, a number, top:5, or a label of --labels FILE", "bold"
+            )
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt as stop:
+        note("stopped", "by Ctrl-C")
+        raise typer.Exit(130) from stop
+
+
+class _Rate(ProgressColumn):
+    """Pictures a second; seconds a picture where that is less than one."""
+
+    def render(self, task: Task) -> Text:
+        """The rate over the last while."""
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f} per s" if speed >= 1 else f"{1 / speed:.1f} s each")
+
+
+@contextmanager
+def bar(total: int) -> Iterator[Progress]:
+    """A progress bar with rate and time left, where there is a terminal to draw it on."""
+    console = Console(stderr=True)
+    progress = Progress(
+        TextColumn("explaining"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with progress:
+        progress.add_task("explaining", total=total)
+        yield progress
+
+
+def table(*headings: str) -> Table:
+    """An empty table that fits into 80 columns by folding its cells, not by cutting them."""
+    made = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1), pad_edge=False)
+    for heading in headings:
+        made.add_column(heading, overflow="fold")
+    return made
+
+
+def show_layers(layers: LayerTable) -> None:
+    """The layers of a network, the recommended one marked; what is dim has no space to explain."""
+    made = table("layer", "type", "output", "")
+    for row in layers:
+        shape = row.shape if isinstance(row.shape, str) else "x".join(map(str, row.shape))
+        usual = not row.spatial or row.layout.endswith("(channels-first)")
+        remarks = [
+            *(["<- recommended"] if row.recommended else []),
+            *([] if usual else [row.layout.rpartition("(")[2].removesuffix(")")]),
+            *([f"runs {row.calls} times"] if row.calls > 1 else []),
+            *(["no gradient"] if row.spatial and row.gradient is False else []),
+        ]
+        made.add_row(
+            *map(plain, (row.name or "(the network)", row.type, shape, "; ".join(remarks))),
+            style="bold green" if row.recommended else "" if row.spatial else "dim",
+        )
+    Console().print(made)
+
+
+def show_methods(methods: Sequence[Method]) -> None:
+    """All methods, a line each."""
+    made = table("name", "cost", "what", "paper")
+    for row in methods:
+        told = f"{row.title}: {row.formula}" + ("" if row.class_specific else "; classes alike")
+        made.add_row(*map(plain, (row.name, row.passes, told, row.paper)))
+    Console().print(made)
+    say(
+        "cost: F a forward, B a backward pass; K channels, P positions, N samples; a tail is the "
+        "layers behind the named one. 'gradcam-hooks methods NAME' tells all of one."
+    )
+
+
+def show_method(row: Method) -> None:
+    """All there is to tell of one method."""
+    places = {"layer": "the named layer", "attention": "all attention", "input": "the input"}
+    options = ", ".join(f"{name}={value!r}" for name, value in row.options.items())
+    lines = {
+        "name": row.name,
+        "class": f"gradcam_hooks.{row.cls}",
+        "paper": row.paper,
+        "formula": row.formula,
+        "cost": row.passes,
+        "gradients": "needed" if row.needs_gradients else "not needed",
+        "classes": "told apart" if row.class_specific else "one map for all of them",
+        "looks at": places[row.looks],
+        "options": options or "none of its own",
+        "elsewhere": row.deviations or "nothing known to differ",
+    }
+    made = Table(box=None, show_header=False, padding=(0, 2, 0, 0), title=row.title)
+    made.title_justify = "left"
+    for key, value in lines.items():
+        made.add_row(plain(key), plain(value))
+    Console().print(made)
+
+
+def show_records(records: Sequence[Record]) -> None:
+    """The closing tables: what was found, which maps are no good and why, what is broken."""
+    done = [record for record in records if record.error is None]
+    broken = [record for record in records if record.error is not None]
+    if done:
+        _show_done(done)
+    doubtful: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for record in done:
+        for word, message in _diagnoses(record):
+            if word != "ok":
+                files = doubtful[word, message]
+                files.extend([record.file] if record.file not in files[-1:] else [])
+    for (word, message), files in doubtful.items():
+        some = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
+        note(word, f"{some}: {message}")
+    for record in broken:
+        reason = str(record.error)
+        told = reason.startswith(f"'{record.file}'")
+        note("broken", reason if told else f"'{record.file}': {reason}", "bold red")
+
+
+def _show_done(done: Sequence[Record]) -> None:
+    asked = any(record.target != record.predicted for record in done[:SHOWN])
+    headings = ["image", "prediction", "probability", *(["explained"] if asked else [])]
+    made = table(*headings, "layer", "file")
+    made.columns[2].justify = "right"
+    made.columns[2].no_wrap = True
+    parents = [os.path.dirname(os.path.abspath(record.file)) for record in done]  # noqa: PTH100, PTH120
+    root = os.path.commonpath(parents)
+    for record in done[:SHOWN]:
+        chance = "-" if record.probability is None else f"{record.probability:.3f}"
+        image = os.path.relpath(record.file, root)
+        cells = [image, _named(record.predicted, record.label), chance]
+        if asked:
+            cells.append(_targets(record))
+        layers = record.layer if isinstance(record.layer, str) else ", ".join(record.layer or ())
+        made.add_row(
+            *map(plain, [*cells, layers, (record.overlay or "").removeprefix("overlays/")])
+        )
+    Console().print(made)
+    if len(done) > SHOWN:
+        say(f"... and {len(done) - SHOWN} more")
+
+
+def _named(number: int | None, label: str | None) -> str:
+    return label or ("-" if number is None else f"class {number}")
+
+
+def _targets(record: Record) -> str:
+    numbers, labels = record.target, record.target_label
+    if isinstance(numbers, list):
+        names = labels if isinstance(labels, list) else [None] * len(numbers)
+        return ", ".join(map(_named, numbers, names))
+    return _named(numbers, labels if isinstance(labels, str) else None)
+
+
+def _diagnoses(record: Record) -> Iterator[tuple[str, str]]:
+    words, messages = record.diagnosis or "ok", record.diagnosis_message or ""
+    if isinstance(words, str):
+        yield words, str(messages)
+    else:
+        yield from zip(words, messages, strict=True)

@@ -1,0 +1,151 @@
+"""The demo: the same pictures explained with both networks, side by side on one sheet.
+
+It goes through the loop that the command goes through, and knows no terminal: what is to be said
+comes back as lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gradcam_hooks.apps import demo
+from gradcam_hooks.apps.batch import Run
+from gradcam_hooks.apps.batch.job import Job
+from gradcam_hooks.apps.batch.records import Record
+from gradcam_hooks.apps.report import Entry, Look, entries_of, facts_of, write_report
+from gradcam_hooks.errors import ModelError
+from gradcam_hooks.images import Preprocess, load_image, save_image, to_float
+from gradcam_hooks.models import load_model
+
+__all__ = ["show"]
+
+_CELL, _GAP, _CAPTION, _MARGIN = 176, 8, 24, 96
+
+
+def show(out: Path) -> list[str]:
+    """Explain the bundled pictures with both networks, and draw a sheet of all.
+
+    Args:
+        out: the folder for `report.html`, `demo.png`, `honest/` and `fooled/`.
+
+    Returns:
+        What there is to see, and where, a line each.
+
+    Raises:
+        ModelError: a file of the demo is missing from the installation.
+        ImageError: a picture cannot be read or written.
+    """
+    if not demo.IMAGES:
+        raise ModelError(
+            f"the demo's pictures are not in '{demo.HONEST.parent / 'images'}'; install the "
+            "package again"
+        )
+    jobs = {"honest": _job(demo.HONEST), "fooled": _job(demo.FOOLED)}
+    truths = {str(path): _label(path) for path in demo.IMAGES}
+    found = {
+        name: Run(job, demo.IMAGES, out / name, truths=truths).go(batch_size=len(demo.IMAGES))
+        for name, job in jobs.items()
+    }
+    sheet, page = out / "demo.png", out / "report.html"
+    _draw(found, out, sheet)
+    _report(jobs, found, out, page)
+    total = len(demo.IMAGES)
+    right = {
+        name: sum(record.right is True for record in records) for name, records in found.items()
+    }
+    return [
+        "Two networks say which shape is in a picture.",
+        f"Right are: honest {right['honest']} of {total}, fooled {right['fooled']} of {total}.",
+        "",
+        "Look at their maps. The honest network looks at the shape. The fooled one looks",
+        "at the small tag in the lower left corner, whose colour gives the answer away.",
+        "No accuracy on such pictures tells the two apart; a map does.",
+        "",
+        f"report:       {page}",
+        f"side by side: {sheet}",
+        f"one by one:   {out / 'honest' / 'overlays'}",
+        f"              {out / 'fooled' / 'overlays'}",
+        "",
+        "Your own:     gradcam-hooks explain photos/ --model resnet50",
+    ]
+
+
+def _job(weights: Path) -> Job:
+    side = demo.INPUT_SIZE
+    return Job(
+        load_model("gradcam_hooks.apps.demo:network", weights, labels=demo.LABELS),
+        layer="layer3",
+        preprocess=Preprocess(size=(side, side), mean=demo.MEAN, std=demo.STD),
+    )
+
+
+def _label(path: Path) -> str:
+    """The shape in a picture, which is named after it."""
+    return path.stem.partition("-")[0]
+
+
+def _report(
+    jobs: Mapping[str, Job], found: Mapping[str, list[Record]], out: Path, page: Path
+) -> None:
+    """The maps of both networks side by side on one page, picture by picture."""
+    rows = zip(*(entries_of(records, out / name) for name, records in found.items()), strict=True)
+    entries = [_beside(dict(zip(found, row, strict=True))) for row in rows]
+    facts: dict[str, str] = {}
+    for name, job in jobs.items():
+        for term, words in facts_of(job, found[name], "gradcam-hooks demo"):
+            known = facts.setdefault(term, words)
+            if known != words and term != "Written":
+                facts[term] = f"{known} ({next(iter(jobs))}); {words} ({name})"
+    look = Look(
+        "Right for the wrong reason",
+        "Two networks name the shape in every picture. One looks at the shape, the other at the "
+        "small tag in the corner, whose colour gives the answer away.",
+    )
+    write_report(page, entries, list(facts.items()), look)
+
+
+def _beside(entries: Mapping[str, Entry]) -> Entry:
+    """One picture of all networks as one entry; its prediction is the first network's."""
+    sources = [
+        replace(source, title=f"{name} network", said=_said(entry.record))
+        for name, entry in entries.items()
+        for source in entry.sources
+    ]
+    return replace(next(iter(entries.values())), sources=tuple(sources))
+
+
+def _said(record: Record) -> str:
+    return f"{record.label}, {record.probability:.2f}"
+
+
+def _draw(found: dict[str, list[Record]], out: Path, sheet: Path) -> None:
+    """Three rows: the pictures, and the maps of each network, with what it said."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    step = (_CELL + _GAP, _CELL + _CAPTION + _GAP)
+    size = (_MARGIN + step[0] * len(demo.IMAGES), step[1] * (1 + len(found)))
+    canvas = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(15)
+
+    def row(number: int, heading: str, cells: Sequence[tuple[Path, str]]) -> None:
+        top = number * step[1] + _GAP // 2
+        draw.multiline_text((_GAP, top + _CELL // 2 - 20), heading, "black", font, spacing=6)
+        for column, (path, caption) in enumerate(cells):
+            left = _MARGIN + column * step[0]
+            canvas.paste(
+                load_image(path).resize((_CELL, _CELL), Image.Resampling.LANCZOS), (left, top)
+            )
+            draw.text((left, top + _CELL + 2), caption, "black", font)
+
+    row(0, "picture", [(path, _label(path)) for path in demo.IMAGES])
+    for number, (name, records) in enumerate(found.items(), 1):
+        cells = []
+        for record in records:
+            if record.error is not None or record.overlay is None:
+                continue
+            cells.append((out / name / record.overlay, _said(record)))
+        row(number, f"{name}\nnetwork", cells)
+    save_image(sheet, to_float(canvas))

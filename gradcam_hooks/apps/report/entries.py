@@ -1,0 +1,118 @@
+"""Entries: what the report shows of each picture, and where its maps are.
+
+An entry is a record with the cards that hold its maps: one card as a rule, several where runs are
+shown side by side. `described` is an entry as plain data for the page. This file knows records and
+cards: no page, no browser.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradcam_hooks.apps.batch.cards import Card, card_name
+from gradcam_hooks.apps.batch.records import Record
+
+__all__ = ["Entry", "Source", "entries_of"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A card's file, and what sets its maps apart from the other cards' of the same picture.
+
+    Attributes:
+        card: the file.
+        title: stands over its maps.
+        said: what the network said, where that is not in the record.
+    """
+
+    card: Path
+    title: str = ""
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture of the report.
+
+    Attributes:
+        record: what is known of it.
+        name: its path below the folder that all pictures share.
+        sources: where its maps are; none where it is broken.
+    """
+
+    record: Record
+    name: str
+    sources: tuple[Source, ...]
+
+    def cards(self) -> list[Card]:
+        """The cards of all sources, read from their files.
+
+        Raises:
+            ImageError: a file is missing or is no card.
+        """
+        return [Card.read(source.card) for source in self.sources]
+
+    def described(self, cards: Sequence[Card]) -> dict[str, object]:
+        """The entry as plain data, without the bytes of pictures and maps."""
+        record = self.record
+        panels: list[dict[str, object]] = []
+        for source, card in zip(self.sources, cards, strict=True):
+            for panel in card.panels:
+                heat = panel.heat
+                panels.append(
+                    {
+                        "title": source.title,
+                        "said": source.said,
+                        "target": panel.target,
+                        "label": panel.target_label,
+                        "score": panel.score,
+                        "layer": panel.layer,
+                        "method": panel.method,
+                        "diagnosis": panel.diagnosis,
+                        "message": panel.message,
+                        "height": heat.height,
+                        "width": heat.width,
+                        "low": heat.low,
+                        "high": heat.high,
+                    }
+                )
+        return {
+            "name": self.name,
+            "error": record.error,
+            "predicted": record.predicted,
+            "label": record.label,
+            "probability": record.probability,
+            "truth": record.truth,
+            "right": record.right,
+            "geometry": record.geometry,
+            "size": [cards[0].height, cards[0].width] if cards else None,
+            "panels": panels,
+        }
+
+    def bytes_of(self, cards: Sequence[Card]) -> dict[str, object]:
+        """The picture and its maps in base64, in the order of the panels."""
+        return {
+            "image": cards[0].image if cards else None,
+            "maps": [panel.heat.values for card in cards for panel in card.panels],
+        }
+
+
+def entries_of(records: Sequence[Record], out: Path) -> list[Entry]:
+    """The entries of a run, by its records and the folder of its results.
+
+    >>> [entry.name for entry in entries_of([Record("a/b/1.png"), Record("a/2.png")], Path("out"))]
+    ['b/1.png', '2.png']
+    """
+    paths = [os.path.abspath(record.file) for record in records]  # noqa: PTH100  (keeps links)
+    root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""  # noqa: PTH120
+    return [
+        Entry(
+            record,
+            Path(os.path.relpath(path, root)).as_posix(),
+            () if record.overlay is None else (Source(out / card_name(record.overlay)),),
+        )
+        for record, path in zip(records, paths, strict=True)
+    ]

@@ -1,0 +1,98 @@
+"""Facts: what a run was, as terms and words, so that it can be repeated.
+
+This file knows jobs, records and versions; it loads and runs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+from collections.abc import Sequence
+from datetime import datetime
+
+import torch
+
+from gradcam_hooks.apps.batch.job import Job, version
+from gradcam_hooks.apps.batch.records import Record
+from gradcam_hooks.methods import METHODS
+from gradcam_hooks.targets import AllClasses, TopK
+
+__all__ = ["facts_of"]
+
+
+def facts_of(
+    job: Job, records: Sequence[Record], command: str | None = None
+) -> list[tuple[str, str]]:
+    """What a run was, as terms and words in the order in which they are shown.
+
+    Args:
+        job: what was asked.
+        records: what came of it; they know the layers by name.
+        command: the command line, where there was one.
+    """
+    layers = {" + ".join(_layers(one.layer)) for one in records if one.layer is not None}
+    named = " + ".join(_layers(job.layer if isinstance(job.layer, str) else list(job.layer)))
+    several = any(isinstance(one.layer, list) for one in records)
+    prepare = job.prepare
+    parameter = next(job.loaded.model.parameters(), torch.empty(0))
+    height, width = prepare.size
+    names = [job.method] if isinstance(job.method, str) else list(job.method)
+    methods = [f"{METHODS[name].title} ({name})" if name in METHODS else name for name in names]
+    return [
+        ("Network", job.loaded.name),
+        ("Weights", job.loaded.weights),
+        ("Layer", ", ".join(sorted(layers)) or named),
+        ("Method", ", ".join(methods)),
+        ("Explained", _target(job)),
+        *([("Layers fused by", job.fuse or "the method's own way")] if several else []),
+        *([("Part of the output", str(job.output))] if job.output is not None else []),
+        (
+            "Preprocessing",
+            f"{prepare.fit} to {height} x {width} (height x width)"
+            + (f" out of {prepare.shorter}" if prepare.fit == "crop" else "")
+            + f", {prepare.interpolation}, mean {_numbers(prepare.mean)}, "
+            f"std {_numbers(prepare.std)}",
+        ),
+        ("Precision and device", f"{str(parameter.dtype).removeprefix('torch.')}, "
+         f"{parameter.device}"),
+        ("Seed of torch", str(torch.initial_seed())),
+        ("Versions", _versions()),
+        ("Written", datetime.now().astimezone().isoformat(" ", "seconds")),
+        ("Fingerprint", next((one.run for one in records if one.run), "")),
+        *([("Command", command)] if command else []),
+    ]  # fmt: skip
+
+
+def _layers(layer: str | list[str] | None) -> list[str]:
+    return layer if isinstance(layer, list) else [layer or "(the network)"]
+
+
+def _target(job: Job) -> str:
+    target, labels = job.target, job.loaded.labels
+    if target is None:
+        return "the predicted class of each picture"
+    if isinstance(target, TopK):
+        return f"the {target.k} highest classes of each picture"
+    if isinstance(target, AllClasses):
+        return "all classes"
+    if isinstance(target, str):
+        return f"the class '{target}'"
+    known = labels is not None and 0 <= target < len(labels)
+    return f"class {target}" + (f" ({labels[target]})" if known and labels else "")
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _versions() -> str:
+    others = [name for name in ("torchvision", "timm") if importlib.util.find_spec(name)]
+    return ", ".join(
+        [
+            f"gradcam_hooks {version()}",
+            f"torch {torch.__version__}",
+            *(f"{name} {importlib.metadata.version(name)}" for name in others),
+            f"Python {platform.python_version()}",
+        ]
+    )

@@ -1,0 +1,143 @@
+"""One page of the report: the template filled with entries, styles and script.
+
+The page asks for nothing outside itself: a content security policy forbids it, and names its own
+script and styles by their hash. File names and labels are hostile input: they travel as JSON in
+which no tag can begin, and the script puts them into the page as text alone. This file knows the
+template and what goes into it; `write` knows files.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+
+import numpy as np
+
+from gradcam_hooks.images.colors import COLORMAPS, DEFAULT_COLORMAP, colorize, to_uint8
+
+__all__ = ["Look", "Page", "render", "safe_json"]
+
+_SCRIPTS = ("data.js", "draw.js", "gallery.js", "viewer.js", "main.js")
+_STYLES = ("base.css", "controls.css", "gallery.css", "viewer.css", "sizes.css")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the report looks when it is opened.
+
+    Attributes:
+        title: stands at its head.
+        subtitle: stands below.
+        alpha: the map's weight in the overlay.
+        colormap: a name of `COLORMAPS`.
+    """
+
+    title: str = "What the network looked at"
+    subtitle: str = ""
+    alpha: float = 0.5
+    colormap: str = DEFAULT_COLORMAP
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page among its sisters.
+
+    Attributes:
+        items: its entries as plain data, in order.
+        number: its number, from 1.
+        links: where each page is, relative to this one.
+        first: how many pictures come before it.
+        counts: words on the whole run, such as ("8", "pictures").
+    """
+
+    items: Sequence[dict[str, object]]
+    number: int
+    links: Sequence[str]
+    first: int
+    counts: Sequence[tuple[str, str]]
+
+
+def safe_json(content: object) -> str:
+    r"""JSON that can stand in a `<script>`: ASCII, and no tag or comment can begin in it.
+
+    >>> safe_json("</script>\u2028&")
+    '"\\u003c/script\\u003e\\u2028\\u0026"'
+    """
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def render(
+    page: Page,
+    payloads: Iterable[dict[str, object]],
+    look: Look,
+    facts: Sequence[tuple[str, str]],
+) -> Iterator[str]:
+    """The page in pieces, so that the pictures of all entries never lie in memory together.
+
+    Args:
+        page: what is shown.
+        payloads: the bytes of each entry's pictures, in the order of the items.
+        look: how it looks when it is opened.
+        facts: what the run was, as terms and words.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    script = "(() => {\n" + "\n".join(map(_asset, _SCRIPTS)) + "\n})();"
+    style = "\n".join(map(_asset, _STYLES))
+    data = {
+        "items": page.items,
+        "first": page.first,
+        "alpha": look.alpha,
+        "colormap": look.colormap,
+        "tables": _tables(),
+    }
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = environment.from_string(_asset("report.html"))
+    # What is marked as safe is the package's own, or JSON made safe.
+    return template.generate(
+        page=page,
+        look=replace(look, title=_writable(look.title), subtitle=_writable(look.subtitle)),
+        facts=[(term, _writable(words)) for term, words in facts],
+        data=Markup(safe_json(data)),
+        payloads=(Markup(safe_json(one)) for one in payloads),
+        script=Markup(script),
+        script_hash=_hash(script),
+        style=Markup(style),
+        style_hash=_hash(style),
+        colormaps=COLORMAPS,
+    )
+
+
+@cache
+def _asset(name: str) -> str:
+    return (resources.files("gradcam_hooks.apps.report") / "assets" / name).read_text(
+        encoding="utf-8"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _tables() -> dict[str, str]:
+    """The 256 colours of each colour map, RGB in base64."""
+    steps = np.arange(256, dtype=np.float32) / 255
+    return {
+        name: base64.b64encode(to_uint8(colorize(steps, name)).tobytes()).decode()
+        for name in COLORMAPS
+    }
+
+
+def _writable(text: str) -> str:
+    """A file's name may hold bytes that are no UTF-8; they are shown as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,123 @@
+"""The report's files: one page, or a first page and a folder of the others.
+
+All pages are written whole or none is. A page holds `MOST` pictures at most, and less than
+`LARGEST` bytes of them. This file knows entries and files; what is in a page is `page`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from gradcam_hooks.apps.report.entries import Entry
+from gradcam_hooks.apps.report.page import Look, Page, render
+from gradcam_hooks.images.files import write_whole
+
+__all__ = ["LARGEST", "MOST", "write_report"]
+
+MOST = 2000
+"""Pictures on a page at most."""
+
+LARGEST = 90_000_000
+"""Bytes of pictures and maps on a page at most, which leaves it under 100 MB."""
+
+_FOLDER = "report_pages"
+
+
+def write_report(
+    path: Path,
+    entries: Sequence[Entry],
+    facts: Sequence[tuple[str, str]] = (),
+    look: Look | None = None,
+    *,
+    most: int = MOST,
+    largest: int = LARGEST,
+) -> list[Path]:
+    """Write the report, whole or not at all.
+
+    Args:
+        path: the first page, such as `report.html`; further ones are `report_pages/2.html`, ...
+            beside it, and pages that an earlier, longer report has left there are removed.
+        entries: the pictures, in order.
+        facts: what the run was, as terms and words.
+        look: how the report looks when it is opened.
+        most: pictures on a page at most.
+        largest: bytes of pictures and maps on a page at most.
+
+    Returns:
+        The pages.
+
+    Raises:
+        ImageError: the maps of an entry cannot be read.
+        OSError: a page cannot be written.
+    """
+    look = look or Look()
+    items: list[dict[str, object]] = []
+    weights: list[int] = []
+    for entry in entries:
+        cards = entry.cards()
+        items.append(entry.described(cards))
+        weights.append(sum(len(c.image) + sum(len(p.heat.values) for p in c.panels) for c in cards))
+    cuts = [*_cuts(weights, most, largest), len(items)]
+    folder = path.parent / _FOLDER
+    pages = [path, *(folder / f"{number}.html" for number in range(2, len(cuts)))]
+    counts = _counts(entries, items)
+    with ExitStack() as stack:  # the pages take their places when the last of them is written
+        parts = [stack.enter_context(write_whole(page)) for page in pages]
+        for i, part in enumerate(parts):
+            these = slice(cuts[i], cuts[i + 1])
+            page = Page(items[these], i + 1, _links(path.name, len(pages), i), cuts[i], counts)
+            payloads = (entry.bytes_of(entry.cards()) for entry in entries[these])
+            with part.open("w", encoding="utf-8", newline="\n") as file:
+                file.writelines(render(page, payloads, look, facts))
+    if folder.is_dir():
+        for old in folder.iterdir():
+            if re.fullmatch(r"\d+\.html", old.name) and old not in pages:
+                old.unlink()
+    return pages
+
+
+def _cuts(weights: Sequence[int], most: int, largest: int) -> list[int]:
+    """Where each page begins.
+
+    >>> _cuts([5, 5, 5, 1, 1, 1], 3, 10)
+    [0, 2, 5]
+    """
+    cuts, here = [0], 0
+    for i, weight in enumerate(weights):
+        if i > cuts[-1] and (i - cuts[-1] >= most or here + weight > largest):
+            cuts.append(i)
+            here = 0
+        here += weight
+    return cuts
+
+
+def _links(name: str, count: int, here: int) -> list[str]:
+    """Where each page lies, as seen from one of them.
+
+    >>> _links("report.html", 3, 0), _links("report.html", 3, 1)[:2]
+    (['report.html', 'report_pages/2.html', 'report_pages/3.html'], ['../report.html', '2.html'])
+    """
+    first, others = (f"../{name}", "") if here else (name, f"{_FOLDER}/")
+    return [first, *(f"{others}{number}.html" for number in range(2, count + 1))]
+
+
+def _counts(entries: Sequence[Entry], items: Sequence[dict[str, object]]) -> list[tuple[str, str]]:
+    """What there is to say of the whole run, as numbers and words."""
+    rights = Counter(entry.record.right for entry in entries)
+    judged = rights[True] + rights[False]
+    broken = sum(entry.record.error is not None for entry in entries)
+    doubtful = sum(
+        any(panel["diagnosis"] != "ok" for panel in panels)
+        for item in items
+        if isinstance(panels := item["panels"], list)
+    )
+    return [
+        (f"{len(entries):,}", "picture" if len(entries) == 1 else "pictures"),
+        *([(f"{rights[True]:,} of {judged:,}", "predicted right")] if judged else []),
+        *([(f"{doubtful:,}", "with a doubtful map")] if doubtful else []),
+        *([(f"{broken:,}", "broken")] if broken else []),
+    ]

@@ -1,0 +1,22 @@
+"""The interactive page: drop a picture, choose a layer, a method and a class, and see the map.
+
+`viewer` answers what a page asks, `words` says it, `page` is the page itself and `server` serves
+it. Gradio is imported when a page is made, not before.
+"""
+
+from __future__ import annotations
+
+from gradcam_hooks.apps.serve.server import check_address, check_gradio, is_local, serve
+from gradcam_hooks.apps.serve.viewer import Asked, Guess, Opened, Seen, Viewer
+
+__all__ = [
+    "Asked",
+    "Guess",
+    "Opened",
+    "Seen",
+    "Viewer",
+    "check_address",
+    "check_gradio",
+    "is_local",
+    "serve",
+]

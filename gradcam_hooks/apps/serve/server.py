@@ -1,0 +1,157 @@
+"""The server: the page at an address of this machine, until Ctrl-C.
+
+Nothing is fetched from elsewhere and nothing is sent elsewhere: system fonts, no analytics, no
+share link. Pictures that are dropped lie in a temporary folder, which is gone when the server is.
+This file knows Gradio, and imports it when asked.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from gradcam_hooks.apps.serve.page import build
+from gradcam_hooks.apps.serve.viewer import Viewer
+from gradcam_hooks.errors import InputError
+from gradcam_hooks.images.colors import DEFAULT_COLORMAP
+
+if TYPE_CHECKING:
+    from gradio import Blocks
+    from gradio.themes import Base
+
+__all__ = ["check_address", "check_gradio", "is_local", "serve"]
+
+
+def check_gradio() -> None:
+    """Make sure that Gradio can be imported, with nothing sent anywhere by it.
+
+    Raises:
+        ImportError: it cannot; says how to install it.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_RUN_HISTORY"] = "False"
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"the page needs Gradio, which cannot be imported ({error}): pip install gradio"
+        ) from error
+
+
+def is_local(host: str) -> bool:
+    """Whether an address is reached from this machine alone.
+
+    >>> is_local("127.0.0.1"), is_local("localhost"), is_local("0.0.0.0")
+    (True, True, False)
+    """
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def check_address(host: str, port: int | None) -> None:
+    """Make sure that something can listen there, before a network is loaded for it.
+
+    Raises:
+        InputError: nothing can.
+    """
+    try:
+        kind, *_, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind, socket.SOCK_STREAM) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(address)
+    except OSError as error:
+        raise InputError(_cannot_listen(host, port)) from error
+
+
+def _cannot_listen(host: str, port: int | None) -> str:
+    where = f"'{host}'" if port is None else f"port {port} of '{host}'"
+    return (
+        f"the page cannot listen at {where}: it is taken, or no address of this machine. "
+        "Name another with --port or --host; left out, a free port of this machine is taken"
+    )
+
+
+def serve(
+    viewer: Viewer,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    alpha: float = 0.5,
+    colormap: str = DEFAULT_COLORMAP,
+    ready: Callable[[str], None] = print,
+) -> None:
+    """Serve the page until Ctrl-C.
+
+    Args:
+        viewer: the network.
+        host: the address to listen on.
+        port: of that address; None for the first free one from 7860.
+        alpha: the map's weight to begin with.
+        colormap: the colour map to begin with.
+        ready: told the page's address once it can be opened.
+
+    Raises:
+        ImportError: there is no Gradio.
+        InputError: nothing can listen there.
+    """
+    check_gradio()
+    with TemporaryDirectory(prefix="gradcam_hooks_", ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        blocks = build(viewer, alpha=alpha, colormap=colormap)
+        try:
+            address = _launch(blocks, host, port)
+            ready(address)
+            threading.Event().wait()
+        finally:
+            blocks.close(verbose=False)
+
+
+def _launch(blocks: Blocks, host: str, port: int | None) -> str:
+
+    try:
+        _, address, _ = blocks.launch(
+            server_name=host,
+            server_port=port,
+            share=False,
+            inbrowser=False,
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            prevent_thread_lock=True,
+            quiet=True,
+            footer_links=[],
+            theme=_theme(),
+            css_paths=[Path(__file__).with_name("page.css")],
+        )
+    except OSError as error:
+        raise InputError(_cannot_listen(host, port)) from error
+    except ValueError as error:  # Gradio asks its own page whether it answers
+        raise InputError(
+            f"the page does not answer at '{host}'; where a proxy is set, set "
+            f"NO_PROXY={host} as well ({error})"
+        ) from error
+    return str(address)
+
+
+def _theme() -> Base:
+    from gradio.themes import Base, sizes
+
+    return Base(
+        primary_hue="indigo",
+        neutral_hue="stone",
+        radius_size=sizes.radius_lg,
+        font=["system-ui", "sans-serif"],  # Gradio's own would be fetched
+        font_mono=["ui-monospace", "monospace"],
+    ).set(
+        body_background_fill="*neutral_50",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        block_label_text_color="*neutral_600",
+        block_label_text_color_dark="*neutral_300",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+    )

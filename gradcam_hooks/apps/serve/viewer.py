@@ -1,0 +1,273 @@
+"""The viewer: one network, and what a page asks of it: its layers, its guesses, its maps.
+
+Everything a user can get wrong ends in a `GradCamHooksError` whose text can be shown. One question
+is answered at a time, since all pages share the network. This file knows models, pictures and
+explanations; nothing of a page.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from gradcam_hooks.errors import (
+    GradCamHooksError,
+    ImageError,
+    ModelError,
+    OutputError,
+    ProbabilityWarning,
+)
+from gradcam_hooks.facade import explainer, method_named
+from gradcam_hooks.images import Geometry, Picture, Preprocess, load_image
+from gradcam_hooks.layout.evidence import is_attention
+from gradcam_hooks.layout.table import LayerRow, LayerTable
+from gradcam_hooks.layout.table import layers as survey
+from gradcam_hooks.methods import METHODS, Method
+from gradcam_hooks.models import LoadedModel
+from gradcam_hooks.network.final_softmax import remembering
+from gradcam_hooks.network.outputs import OutputSpec, choose, find_logits
+from gradcam_hooks.network.state import untouched
+from gradcam_hooks.results.captions import captions
+from gradcam_hooks.results.diagnosis import Diagnosis
+from gradcam_hooks.results.explanation import Explanation
+from gradcam_hooks.runs.run import Progress
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Asked", "Guess", "Opened", "Seen", "Viewer"]
+
+GUESSES = 5
+"""How many classes are offered."""
+
+SIDE = 2048
+"""The longer side, in pixels, of what is drawn on; a larger picture is shown smaller."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One of the classes with the highest scores.
+
+    Attributes:
+        target: its number.
+        name: its label, or "class 281" where that is not known.
+        probability: in [0, 1]; None where it is not finite.
+    """
+
+    target: int
+    name: str
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture that could be read, and what the network says it is, the surest first.
+
+    There are no guesses where the network's output is not `(batch, classes)`.
+    """
+
+    image: Image.Image
+    guesses: tuple[Guess, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a page asks of a picture.
+
+    Attributes:
+        layer: a dotted name.
+        method: a name of `METHODS`.
+        target: a class number or a label; empty for the predicted class.
+    """
+
+    layer: str
+    method: str = "gradcam"
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An explanation of one picture.
+
+    Attributes:
+        explained: with a batch axis of one, on a picture of at most 2,048 pixels a side.
+        seconds: how long it took, from the picture to the map.
+        notes: what the method chose by itself, and what the library warned of.
+    """
+
+    explained: Explanation
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+class Viewer:
+    """Answers what a page asks of one network.
+
+    Args:
+        loaded: the network.
+        preprocess: how pictures are made ready; by default the network's own way.
+        output: which part of the network's output to explain, as for `GradCAM`.
+
+    Raises:
+        ModelError: the network does not run on an input of that size, or has no layer with space.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        preprocess: Preprocess | None = None,
+        output: OutputSpec = None,
+    ) -> None:
+        self.loaded = loaded
+        self.prepare = preprocess or loaded.preprocess
+        self.output = output
+        self._lock = threading.Lock()
+        self.table: LayerTable = self._survey()
+        if not self.layers:
+            raise ModelError(
+                f"no layer of '{loaded.name}' gives an output with space for an input of "
+                f"{_size(self.prepare)}, so there is no map to show. 'gradcam-hooks layers' lists "
+                "those that ran; --size asks for another input."
+            )
+
+    def _survey(self) -> LayerTable:
+        pixels = torch.randn(
+            (1, 3, *self.prepare.size), generator=torch.Generator().manual_seed(0)
+        ).to(self._like)
+        with _told("the network fails on an input of " + _size(self.prepare)):
+            return survey(self.loaded.model, pixels, output=self.output)
+
+    @property
+    def _like(self) -> torch.Tensor:
+        return next(self.loaded.model.parameters(), torch.empty(0))
+
+    @property
+    def layers(self) -> tuple[LayerRow, ...]:
+        """The layers that can be chosen: those with space, in the order in which they ran."""
+        return tuple(row for row in self.table if row.spatial and row.name)
+
+    @property
+    def recommended(self) -> str:
+        """The layer to begin with: what ``"auto"`` takes, else the last one with space."""
+        return self.table.recommended or self.layers[-1].name
+
+    @cached_property
+    def methods(self) -> tuple[Method, ...]:
+        """The methods that suit the network: those of attention only where it has any."""
+        attends = any(map(is_attention, self.loaded.model.modules()))
+        return tuple(row for row in METHODS.values() if attends or row.looks != "attention")
+
+    def open(self, path: str | Path) -> Opened:
+        """Read a picture, and what the network says it is.
+
+        Raises:
+            ImageError: it cannot be read; the message names the file without its folder.
+            ModelError: the network fails on it.
+        """
+        path = Path(path)
+        try:
+            image = load_image(path)
+        except ImageError as error:
+            raise ImageError(str(error).replace(str(path), path.name)) from error
+        with _told(f"'{path.name}' cannot be made ready"):
+            pixels, _ = self.prepare(image)
+        with self._lock, _told(f"the network fails on '{path.name}'"):
+            return Opened(image, self._guesses(pixels[None].to(self._like)))
+
+    def _guesses(self, pixels: torch.Tensor) -> tuple[Guess, ...]:
+        with untouched(self.loaded.model), remembering(self.output):
+            output = self.loaded.model(pixels)
+            try:
+                logits = find_logits(choose(output, self.output))
+            except OutputError:  # a detector's; there are no classes to offer
+                return ()
+        if logits.ndim != 2 or len(logits) != 1 or not logits.shape[1]:
+            return ()
+        scores, index = logits.topk(min(GUESSES, logits.shape[1]))
+        words = [[Diagnosis("ok")] * index.shape[1]]
+        told = captions(scores, index, logits, self.loaded.labels, words, "", ())[0]
+        return tuple(
+            Guess(one.target, one.label or f"class {one.target}", one.probability)
+            for one in told
+            if one.target is not None
+        )
+
+    def look(self, opened: Opened, asked: Asked, progress: Progress | None = None) -> Seen:
+        """Explain a picture.
+
+        Args:
+            opened: the picture.
+            asked: what is asked of it.
+            progress: told how many of how many steps are done, by methods of many passes.
+
+        Raises:
+            GradCamHooksError: the library's own, whose text says what to do; `ModelError` for
+                whatever else the network raises.
+        """
+        method = method_named(asked.method)
+        rows = [row for row in self.layers if row.name == asked.layer]
+        words = asked.target.strip()
+        cam = explainer(
+            method.name,
+            self.loaded.model,
+            asked.layer,
+            output=self.output,
+            labels=self.loaded.labels,
+            preprocess=self.prepare,
+            progress=progress,
+            call="all" if rows and rows[0].calls > 1 else None,
+        )
+        target = int(words) if words.removeprefix("-").isdecimal() else words or None
+        with (
+            self._lock,
+            warnings.catch_warnings(record=True) as warned,
+            _told(f"{method.title} fails here"),
+        ):
+            warnings.simplefilter("always", ProbabilityWarning)
+            started = time.perf_counter()
+            explained = cam(opened.image, target=target)
+            seconds = time.perf_counter() - started
+        notes = (*explained.notes, *(str(one.message) for one in warned))
+        return Seen(_for_a_screen(explained), seconds, tuple(dict.fromkeys(notes)))
+
+
+def _for_a_screen(explained: Explanation) -> Explanation:
+    """The same maps on a picture that is drawn anew in a moment, and still fills a screen."""
+    (picture,) = explained.pictures or (None,)
+    if picture is None or max(picture.image.size) <= SIDE:
+        return explained
+    small = picture.image.copy()
+    small.thumbnail((SIDE, SIDE))
+    old = picture.geometry
+    across = (small.height / old.original[0], small.width / old.original[1])
+    geometry = Geometry(
+        (small.height, small.width),
+        old.input,
+        (old.scale[0] * across[0], old.scale[1] * across[1]),
+        (old.offset[0] * across[0], old.offset[1] * across[1]),
+    )
+    return explained.on((Picture(small, geometry),))
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Whatever the network, Pillow or torchvision raise becomes an error with a text to show."""
+    try:
+        yield
+    except GradCamHooksError:
+        raise
+    except Exception as error:  # the network is the user's code
+        raise ModelError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+def _size(prepare: Preprocess) -> str:
+    return "x".join(map(str, prepare.size)) + " pixels"

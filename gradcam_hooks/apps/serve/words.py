@@ -1,0 +1,152 @@
+"""Words: what the page says of layers, methods, guesses and maps, as text and as HTML.
+
+File names, labels, layers and errors are somebody else's words: in HTML all of them are escaped.
+This file knows explanations; nothing of Gradio.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from gradcam_hooks.apps.serve.viewer import Guess, Seen
+from gradcam_hooks.layout.table import LayerRow
+from gradcam_hooks.methods import METHODS, Method
+from gradcam_hooks.models import LoadedModel
+from gradcam_hooks.results.captions import Caption
+
+__all__ = [
+    "alternative",
+    "formula",
+    "guess_words",
+    "heading",
+    "layer_words",
+    "message",
+    "method_words",
+    "numbers",
+    "percent",
+]
+
+_COST = "F a forward, B a backward pass; K channels, P positions, N samples"
+
+
+def percent(probability: float | None) -> str:
+    """A probability for people; "-" where there is none.
+
+    >>> percent(0.9731), percent(0.00004), percent(0.99996), percent(None)
+    ('97.3 %', '< 0.1 %', '> 99.9 %', '-')
+    """
+    if probability is None:
+        return "-"
+    if 0 < probability < 0.001:
+        return "< 0.1 %"
+    return "> 99.9 %" if 0.9995 <= probability < 1 else f"{100 * probability:.1f} %"
+
+
+def guess_words(guess: Guess) -> str:
+    """A class and its probability, for a button.
+
+    >>> guess_words(Guess(4, "star", 0.9731))
+    'star  97.3 %'
+    """
+    return f"{guess.name}  {percent(guess.probability)}"
+
+
+def heading(loaded: LoadedModel) -> str:
+    """The page's heading, as HTML; of a file of weights its name, without its folder."""
+    return (
+        f"<h1>What did {escape(loaded.name)} look at?</h1>"
+        f"<p>Weights: {escape(Path(loaded.weights).name)}. "
+        "Drop a picture; the map shows what speaks for the class you choose.</p>"
+    )
+
+
+def layer_words(row: LayerRow) -> str:
+    """A layer for a list: its name, what is remarkable, its type and its shape."""
+    shape = row.shape if isinstance(row.shape, str) else "x".join(map(str, row.shape[1:]))
+    parts = [
+        row.name,
+        *(["recommended"] if row.recommended else []),
+        *([f"runs {row.calls} times"] if row.calls > 1 else []),
+        *(["no gradient"] if row.gradient is False else []),
+        f"{row.type} {shape}",
+    ]
+    return " · ".join(parts)
+
+
+def method_words(row: Method) -> str:
+    """A method for a list: as its paper writes it, and what it costs."""
+    return f"{row.title} · {row.passes}"
+
+
+def formula(name: str) -> str:
+    """What a method does, in a line of HTML."""
+    row = METHODS[name]
+    alike = "" if row.class_specific else " The same map for every class."
+    return (
+        f"<p>{escape(_capital(row.formula))}.{alike} "
+        f'<span title="{_COST}">Cost: {escape(row.passes)}.</span></p>'
+    )
+
+
+def message(text: str) -> str:
+    """What went wrong, as HTML; empty where nothing did."""
+    return f'<div class="trouble" role="alert">{escape(_capital(text))}</div>' if text else ""
+
+
+def alternative(seen: Seen) -> str:
+    """What the picture shows, for those who cannot see it."""
+    first = seen.explained.captions()[0][0]
+    return f"The picture with the {first.method} map of {first.subject} at {first.place}."
+
+
+def numbers(seen: Seen) -> str:
+    """The numbers of an explanation, as HTML: of each map, then of all."""
+    explained = seen.explained
+    cells = explained.captions()[0]
+    maps = "".join(_of_map(cell) for cell in cells)
+    facts = {
+        "Method": cells[0].method,
+        "Layer": cells[0].place,
+        "Layout": "; ".join(explained.layouts),
+        "Time": _seconds(seen.seconds),
+    }
+    rows = "".join(
+        f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items()
+    )
+    notes = "".join(f'<p class="note">{escape(one)}</p>' for one in seen.notes)
+    return f'<section aria-label="Numbers">{maps}<dl class="facts">{rows}</dl>{notes}</section>'
+
+
+def _of_map(cell: Caption) -> str:
+    figures = {
+        "Explained": cell.subject,
+        "Probability": percent(cell.probability),
+        "Score": f"{cell.score:.4g}",
+    }
+    rows = "".join(
+        f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in figures.items()
+    )
+    word = str(cell.diagnosis)
+    kind = "good" if word == "ok" else "doubt"
+    said = cell.diagnosis.message or "no fault was found in this map."
+    return (
+        f'<dl class="figures">{rows}</dl>'
+        f'<p class="diagnosis {kind}"><b>{escape(word)}</b> '
+        f"<span>{escape(_capital(said))}</span></p>"
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _seconds(seconds: float) -> str:
+    """A duration for people.
+
+    >>> _seconds(0.01234), _seconds(3.456), _seconds(75.2)
+    ('12 ms', '3.5 s', '75 s')
+    """
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -1,0 +1,1 @@
+"""The attention of a transformer: caught, stacked layer by layer, and run through once more."""

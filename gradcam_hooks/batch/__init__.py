@@ -1,9 +1,0 @@
-"""A folder through an explainer: the job, its records, where they are kept, and the loop."""
-
-from __future__ import annotations
-
-from gradcam_hooks.batch.job import Job
-from gradcam_hooks.batch.records import Record
-from gradcam_hooks.batch.run import Run, overlay_names
-
-__all__ = ["Job", "Record", "Run", "overlay_names"]

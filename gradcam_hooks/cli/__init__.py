@@ -1,7 +1,0 @@
-"""The command: its flags, the words they take, what it says, and the commands themselves."""
-
-from __future__ import annotations
-
-from gradcam_hooks.cli.app import app
-
-__all__ = ["app"]

@@ -1,0 +1,379 @@
+"""The table of the layers that ran: what each gave, how often, and whether gradients reach it.
+
+One forward pass with a hook on every module, and for the gradients one backward pass through a
+tap on every module. `layer="auto"` needs the first half alone, as a rule.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from gradcam_hooks.errors import LayerError, LayoutError, OutputError
+from gradcam_hooks.layout.canvas import watched
+from gradcam_hooks.layout.evidence import beside_the_image
+from gradcam_hooks.layout.rules import Layout, infer
+from gradcam_hooks.network.final_softmax import remembering
+from gradcam_hooks.network.hooks import Call, Tap
+from gradcam_hooks.network.inputs import check_model, copied, find_image, space_of, usable
+from gradcam_hooks.network.modules import describe, named, unwrap
+from gradcam_hooks.network.outputs import (
+    OutputSpec,
+    children,
+    choose,
+    find_logits,
+    main_tensor,
+    tensors,
+    told_grid,
+    with_tensor,
+)
+from gradcam_hooks.network.state import untouched
+
+__all__ = ["LayerRow", "LayerTable", "first_non_finite", "layers", "reached", "reaches", "spatial"]
+
+
+Score = Callable[[object], Tensor]
+"""From the model's output to the number whose gradient is asked, in the graph."""
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer that ran.
+
+    Attributes:
+        name: dotted name, as ``layer=`` takes it; empty for the model itself.
+        type: the module's class.
+        shape: its output's shape at its last call, or what it returned if that is no tensor.
+        layout: how its axes are read; empty where they are not those of a map.
+        calls: how often it ran in one forward pass.
+        gradient: whether the predicted class's gradient reaches it, where it is spatial on more
+            than one position; None where that was not asked.
+        spatial: whether its output has more than one position in space.
+        recommended: whether ``layer="auto"`` takes it.
+        channels: how many channels its map has; None where it is none.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...] | str
+    layout: str
+    calls: int
+    gradient: bool | None
+    spatial: bool
+    recommended: bool = False
+    channels: int | None = None
+
+
+@dataclass(frozen=True)
+class LayerTable(Sequence[LayerRow]):
+    """The layers of a model in the order they finished; prints as a table."""
+
+    model: str
+    rows: tuple[LayerRow, ...]
+
+    @property
+    def recommended(self) -> str | None:
+        """The name of the layer that ``layer="auto"`` takes; None where none is fit."""
+        return next((row.name for row in self.rows if row.recommended), None)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # as tuple's, int or slice
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[LayerRow]:
+        return iter(self.rows)
+
+    def __rich__(self) -> object:
+        from rich.table import Table
+
+        table = Table(title=f"Layers of {self.model}, in the order they ran", title_justify="left")
+        for heading in ("layer", "type", "output", "layout", "calls", "gradient", ""):
+            table.add_column(heading, no_wrap=heading == "layer")
+        for row in self.rows:
+            shape = row.shape if isinstance(row.shape, str) else "x".join(map(str, row.shape))
+            reached = {True: "yes", False: "no", None: "-"}[row.gradient]
+            mark = "<- recommended" if row.recommended else ""
+            style = "bold green" if row.recommended else None if row.spatial else "dim"
+            name = row.name or "(the model itself)"
+            table.add_row(
+                name, row.type, shape, row.layout, str(row.calls), reached, mark, style=style
+            )
+        return table
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        text = io.StringIO()
+        Console(file=text, width=160, color_system=None).print(self)
+        return text.getvalue().rstrip()
+
+
+@dataclass
+class _Visit:
+    name: str
+    calls: int = 0
+    output: object = None
+    grid: tuple[int, ...] | None = None
+    tap: Tap | None = None
+
+
+@dataclass
+class _Record:
+    """What every module gave, in the order in which they last finished."""
+
+    model: nn.Module
+    gradients: bool
+    visits: dict[str, _Visit] = field(default_factory=dict)
+    output: object = None
+    canvas: tuple[int, ...] | None = None
+
+    def hook(self, name: str) -> Callable[[nn.Module, object, object], object]:
+        def hook(module: nn.Module, args: object, output: object) -> object:
+            visit = self.visits.pop(name, None) or _Visit(name)
+            self.visits[name] = visit
+            visit.calls += 1
+            given = main_tensor(output)
+            visit.output = _shape(output) if given is None else tuple(given.shape)
+            visit.grid = told_grid(output)
+            if self.gradients and given is not None and given.is_floating_point():
+                visit.tap = Tap(given, "cut")
+                return with_tensor(output, given, visit.tap.downstream())
+            return None
+
+        return hook
+
+    def run(self, args: Sequence[object], kwargs: Mapping[str, object]) -> None:
+        with ExitStack() as stack:
+            for name, module in self.model.named_modules():
+                stack.callback(module.register_forward_hook(self.hook(name)).remove)
+            canvases = stack.enter_context(watched(self.model))
+            with torch.set_grad_enabled(self.gradients):
+                self.output = self.model(*copied(list(args)), **copied(dict(kwargs)))
+        self.canvas = canvases[-1].size if canvases else None
+
+
+def _shape(output: object) -> str:
+    count = sum(1 for _ in tensors(output))
+    return f"{type(output).__name__} of {count} tensor{'s' * (count != 1)}"
+
+
+def layers(
+    model: nn.Module, *inputs: object, output: OutputSpec = None, **kwargs: object
+) -> LayerTable:
+    """The table of the modules that ran for these inputs; the model is left as found.
+
+    Args:
+        model: any module.
+        inputs: what its forward takes; the first with space is the image.
+        output: which part of the output holds the logits, as for `GradCAM`.
+        kwargs: what else its forward takes.
+
+    Returns:
+        A `LayerTable`: a row a module, and ``.recommended``, the layer that ``"auto"`` takes.
+        Whether gradients reach a layer is asked for the predicted class of each image.
+
+    Raises:
+        InputError: there is no image among the inputs.
+    """
+    model = unwrap(model)
+    with untouched(model):
+        args, kwargs = usable(inputs), usable(kwargs)
+        image = find_image(args, kwargs, model)
+        check_model(args, kwargs, model)
+        with remembering(output):
+            rows, fit = _with_gradients(model, args, kwargs, image, partial(_predicted, output))
+    best = next((row.name for row in reversed(fit) if row.gradient), None)
+    return LayerTable(
+        type(model).__name__, tuple(replace(row, recommended=row.name == best) for row in rows)
+    )
+
+
+def spatial(
+    model: nn.Module,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    image: Tensor,
+    call: Call = None,
+) -> list[str]:
+    """The layers whose output is spatial, as they ran; one forward pass without gradients.
+
+    Those that ran several times are none, unless ``call`` says which of their calls is meant.
+
+    Call it, and `reached`, with the model's state already looked after (`untouched`).
+
+    Raises:
+        LayerError: there is none.
+    """
+    record = _Record(model, gradients=False)
+    record.run(args, kwargs)
+    rows = _rows(record, image)
+    names = [row.name for row in _fit(rows, record.output, image, call)]
+    several = [row for row in rows if row.spatial and row.name and row.calls > 1]
+    if not names and several and call is None:
+        calls = several[-1].calls
+        raise LayerError(
+            f"every spatial layer of {type(model).__name__} runs several times in one forward "
+            f"pass ({several[-1].name!r} {calls} times). Pass call=0 ... call={calls - 1} for "
+            "one of them, or call='all' for a map of each."
+        )
+    if not names:
+        raise LayerError(
+            f"no layer of {type(model).__name__} gives a spatial output that is read without "
+            "doubt, so layer='auto' has nothing to choose. Name a layer; "
+            "gradcam_hooks.layers(model, x) lists those that ran."
+        )
+    return names
+
+
+def reached(
+    model: nn.Module,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    image: Tensor,
+    score: Score,
+    call: Call = None,
+) -> list[str]:
+    """The spatial layers that the gradient of a score of the output reaches, as they ran."""
+    _, fit = _with_gradients(model, args, kwargs, image, score, call)
+    return [row.name for row in fit if row.gradient]
+
+
+def _with_gradients(
+    model: nn.Module,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    image: Tensor,
+    score: Score,
+    call: Call = None,
+) -> tuple[list[LayerRow], list[LayerRow]]:
+    """The rows of the table, and those fit for ``"auto"``, by one forward and backward pass."""
+    record = _Record(model, gradients=True)
+    record.run(args, kwargs)
+    taps = [visit.tap for visit in record.visits.values() if visit.tap is not None]
+    with torch.enable_grad():
+        total = score(record.output)
+    if total.requires_grad:
+        edges = [tap.edge for tap in taps if tap.edge is not None]
+        torch.autograd.grad(total, edges, allow_unused=True)
+    rows = _rows(record, image)
+    return rows, _fit(rows, record.output, image, call)
+
+
+def reaches(gradient: Tensor | None, lead: int = 1) -> bool:
+    """Whether a gradient ``(*lead, channels, *space)`` is there on more than one position."""
+    if gradient is None:
+        return False
+    return bool((gradient.ne(0).any(lead).flatten(lead).sum(-1) > 1).any())
+
+
+def first_non_finite(
+    model: nn.Module, args: Sequence[object], kwargs: Mapping[str, object]
+) -> str | None:
+    """The first module, in the order they finish, whose output has a NaN or an infinity."""
+    found: list[str] = []
+
+    def hook(name: str) -> Callable[[nn.Module, object, object], None]:
+        def look(module: nn.Module, args: object, output: object) -> None:
+            if not found and any(not t.isfinite().all() for t in tensors(output)):
+                found.append(name)
+
+        return look
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            stack.callback(module.register_forward_hook(hook(name)).remove)
+        with torch.set_grad_enabled(False):
+            model(*copied(list(args)), **copied(dict(kwargs)))
+    return describe(found[0]) if found else None
+
+
+def _fit(rows: Sequence[LayerRow], output: object, image: Tensor, call: Call) -> list[LayerRow]:
+    """The layers that ``"auto"`` may take.
+
+    The last ones of a segmentation network give its logits, whose channels are the classes: a map
+    of these would be the answer itself, so they are none.
+    """
+    fit = [row for row in rows if row.spatial and row.name and _ran(row.calls, call)]
+    classes = _dense_classes(output, image.ndim)
+    before = len(fit)
+    while before and fit[before - 1].channels == classes:
+        before -= 1
+    return fit[:before] or fit
+
+
+def _ran(calls: int, call: Call) -> bool:
+    """Whether one call is meant without doubt, or all."""
+    if call is None:
+        return calls == 1
+    return not isinstance(call, int) or -calls <= call < calls
+
+
+def _dense_classes(output: object, axes: int) -> int | None:
+    """How many classes the logits of a segmentation tell of; None for any other output."""
+    parts = dict(children(output))
+    found = [parts[key] for key in ("logits", "out") if key in parts] or list(tensors(output))
+    dense = [one for one in found if isinstance(one, Tensor) and one.ndim >= max(axes - 1, 3)]
+    if len(dense) != 1 or dense[0].ndim > axes:
+        return None
+    return dense[0].shape[1] if dense[0].ndim == axes else 1
+
+
+def _predicted(spec: OutputSpec, output: object) -> Tensor:
+    """The predicted class's score, summed over the images."""
+    chosen = choose(output, spec)
+    try:
+        logits = find_logits(chosen)
+    except OutputError:
+        # The table is what a user looks at to find out; any score shows where gradients go.
+        return torch.stack([t.float().sum() for t in tensors(chosen) if t.requires_grad]).sum()
+    return logits.amax(1).sum() if logits.ndim == 2 else logits.sum()
+
+
+def _reached(gradient: Tensor | None, layout: Layout | None) -> bool:
+    if gradient is None or layout is None or math.prod(layout.space) == 1:
+        return gradient is not None and bool(gradient.any())
+    return reaches(layout.channels_first(gradient))
+
+
+def _rows(record: _Record, image: Tensor) -> list[LayerRow]:
+    modules, size = named(record.model), record.canvas or space_of(image, record.model)
+    rows = []
+    for visit in record.visits.values():
+        layout = None
+        if isinstance(visit.output, tuple) and len(visit.output) > 2:
+            with suppress(LayoutError):
+                layout = infer(
+                    visit.output, size, visit.name, modules, batch=len(image), grid=visit.grid
+                )
+        spatial = (
+            layout is not None
+            and math.prod(layout.space) > 1
+            and isinstance(visit.output, tuple)
+            and visit.output[layout.batch_axis] == len(image)
+            and not beside_the_image(visit.name, modules)
+        )
+        reached: bool | None = None
+        if record.gradients:
+            reached = visit.tap is not None and _reached(visit.tap.gradient, layout)
+        rows.append(
+            LayerRow(
+                name=visit.name,
+                type=type(modules[visit.name]).__name__,
+                shape=visit.output if isinstance(visit.output, tuple) else str(visit.output),
+                layout="" if layout is None else str(layout),
+                calls=visit.calls,
+                gradient=reached,
+                spatial=spatial,
+                channels=None if layout is None else layout.channels,
+            )
+        )
+    return rows

@@ -1,0 +1,395 @@
+"""A run: one forward pass with open taps, its score, and the same question asked again.
+
+Methods that are no formula of one activation and one gradient run the network themselves; what
+they may ask of it is here: the activations and gradients of the tapped layers, the same network at
+other images, and the score of any output. Knows hooks, layouts and targets; knows no method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from gradcam_hooks.errors import GradientError, LayerError, TargetError
+from gradcam_hooks.layout.canvas import Canvas, watched
+from gradcam_hooks.layout.rules import Layout, infer
+from gradcam_hooks.network.hooks import Pass, Tap, Tapped, Taps, Way
+from gradcam_hooks.network.inputs import copied, of_one, space_of, with_image
+from gradcam_hooks.network.modules import describe, named
+from gradcam_hooks.network.outputs import OutputSpec, choose, find_logits
+from gradcam_hooks.targets import AllClasses, Selection, Target, TopK, select, settle
+
+__all__ = ["Asked", "NoPath", "Progress", "Run", "TappedLayer", "look", "summed"]
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many steps are done."""
+
+
+class NoPath(GradientError):  # noqa: N818  (told to users as GradientError)
+    """A layer from which no path leads to the score.
+
+    Attributes:
+        end: where the path ends, as a sentence; empty where that was not looked for.
+    """
+
+    def __init__(self, message: str, end: str = "") -> None:
+        super().__init__(message)
+        self.end = end
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of every pass of one explainer.
+
+    Attributes:
+        model: the network.
+        output: which part of its output to explain.
+        layout: how activations are to be read; None to infer it.
+        labels: the classes' names, where they are known.
+        generator: where chance comes from, in methods that draw.
+        progress: told of each step of a method that has many.
+    """
+
+    model: nn.Module
+    output: OutputSpec = None
+    layout: str | None = None
+    labels: tuple[str, ...] | None = None
+    generator: torch.Generator | None = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class TappedLayer:
+    """A layer under its tap, with its axes read."""
+
+    name: str
+    label: str
+    call: int
+    tap: Tap
+    layout: Layout
+
+    def activation(self) -> Tensor:
+        """``(batch, channels, *space)``, in float32 at least."""
+        return self.layout.channels_first(_exact(self.tap.activation))
+
+    def gradient(self) -> Tensor | None:
+        """The same shape, with an axis of targets ahead where there are many; None: no path."""
+        gradient = self.tap.gradient
+        return None if gradient is None else self.layout.channels_first(_exact(gradient))
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """In float32 at least: sums over thousands of positions do not fit half precision."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+@dataclass(frozen=True)
+class Run:
+    """One forward pass through the open taps, and what was asked of its output.
+
+    Attributes:
+        asked: the options of the explainer.
+        taps: the open taps, for another pass.
+        args, kwargs: what went into the model.
+        image: the image among them, ``(batch, channels, *space)``.
+        target: what the user asked for.
+        passed: the forward pass.
+        layers: the tapped layers, in the order named.
+        chosen: the part of the output that is explained, in the graph.
+        selected: the scores, ``(batch[, targets])``, and their class numbers.
+        canvas: where a detector put the pictures on a larger one of its own.
+        autocast: whether autocast surrounded the pass, and its type; it surrounds others as well.
+        notes: sentences on what a method chose by itself, for the result to carry.
+    """
+
+    asked: Asked
+    taps: Taps
+    args: Sequence[object]
+    kwargs: Mapping[str, object]
+    image: Tensor
+    target: Target
+    passed: Pass
+    layers: Sequence[TappedLayer]
+    chosen: object
+    selected: Selection
+    canvas: Canvas | None
+    notes: list[str] = field(default_factory=list)
+    autocast: tuple[bool, torch.dtype] = (False, torch.bfloat16)
+
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+        return self.asked.model
+
+    @property
+    def scores(self) -> Tensor:
+        """What is explained, ``(batch[, targets])``, in the graph."""
+        return self.selected.scores
+
+    @property
+    def batch(self) -> int:
+        """How many images went in."""
+        return len(self.image)
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The input's space."""
+        return space_of(self.image, self.model)
+
+    def columns(self) -> Sequence[Tensor]:
+        """The scores of one target of each image at a time, ``(batch,)`` each, in the graph."""
+        if self.scores.ndim == 1:
+            return [self.scores]
+        with torch.enable_grad():
+            return [self.scores[:, target] for target in range(self.scores.shape[1])]
+
+    def joined(self, columns: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """For each layer one raw map of what there is for each of `columns`, in order."""
+        if self.scores.ndim == 1:
+            return list(columns[0])
+        return [torch.stack(raws, 1) for raws in zip(*columns, strict=True)]
+
+    def gradients(self, scores: Tensor, *, graph: bool = False) -> list[Tensor]:
+        """The gradient of ``scores (batch,)`` at each layer, ``(batch, channels, *space)``.
+
+        Args:
+            scores: one of `columns`, or anything computed from the output.
+            graph: whether the gradient is to be differentiated again.
+
+        Raises:
+            NoPath: no path leads from the scores to a layer.
+        """
+        edges = [layer.tap.edge for layer in self.layers if layer.tap.edge is not None]
+        if not scores.requires_grad or len(edges) < len(self.layers):
+            raise NoPath(self.lost())
+        found = torch.autograd.grad(
+            scores,
+            edges,
+            torch.ones_like(scores),
+            create_graph=graph,
+            retain_graph=True,
+            allow_unused=True,
+        )
+        gradients = []
+        for layer, gradient in zip(self.layers, found, strict=True):
+            if gradient is None:
+                raise NoPath(self.lost())
+            gradients.append(layer.layout.channels_first(_exact(gradient)))
+        return gradients
+
+    def lost(self, end: str = "") -> str:
+        """What to say where gradients do not come.
+
+        Args:
+            end: where the path ends, as a sentence, if that was found out.
+        """
+        lost = [describe(one.label) for one in self.layers if one.tap.gradient is None]
+        why = (
+            f". {end}"
+            if end
+            else ": it lies beside the path to the score, or somewhere after it the model or the "
+            "target function leaves the graph (detach(), no_grad, argmax, round, numpy())."
+        )
+        return (
+            f"no gradient can flow from the score back to {', '.join(lost)}{why} Name a layer that "
+            "gradients reach; gradcam_hooks.layers(model, x) shows them."
+        )
+
+    def generator(self) -> torch.Generator:
+        """Where chance comes from: the user's, or one seeded with 0."""
+        if self.asked.generator is not None:
+            return self.asked.generator
+        return torch.Generator(self.image.device).manual_seed(0)
+
+    def step(self, done: int, total: int) -> None:
+        """Tell whoever asked how far a method of many runs is."""
+        if self.asked.progress is not None:
+            self.asked.progress(done, total)
+
+    @property
+    def asks_classes(self) -> bool:
+        """Whether the scores are those of classes, and not of a function of the output."""
+        return self.selected.index is not None and not _is_function(self.target)
+
+    @property
+    def settled(self) -> Target:
+        """The target with what it chose from this output held fast, to be asked of others."""
+        if self.asks_classes:
+            return self.selected.index
+        return settle(self.target, self.chosen, self.batch, self.asked.labels)
+
+    def look_again(self, image: Tensor, way: Way = "cut") -> Run:
+        """The same question with other pixels, ``image`` in the shape of this one's."""
+        args, kwargs = with_image(self.args, self.kwargs, self.image, image)
+        with self.as_before():
+            return look(self.asked, self.taps, image, args, kwargs, self.settled, way, fresh=True)
+
+    def as_before(self) -> AbstractContextManager[object]:
+        """Autocast as it was around the first pass; the arithmetic of maps goes on without."""
+        enabled, dtype = self.autocast
+        return torch.autocast(self.image.device.type, dtype=dtype, enabled=enabled)
+
+    def inputs_of(
+        self, index: int, images: Tensor | None = None
+    ) -> tuple[list[object], dict[str, object]]:
+        """The model's arguments for image ``index`` alone, or for ``images`` in its place.
+
+        Args:
+            index: which image of the batch.
+            images: ``(variants, channels, *space)``; what else comes with the image is repeated.
+        """
+        one = self.image[index : index + 1] if images is None else images
+        return of_one(self.args, self.kwargs, self.image, index, one)
+
+    @torch.inference_mode()
+    def output_of(self, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
+        """The part of the model's output that is explained, without gradients."""
+        return choose(self.model_output(args, kwargs), self.asked.output)
+
+    def model_output(self, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
+        """What the model returns for these inputs, of which it gets copies."""
+        with self.as_before():
+            return self.model(*copied(list(args)), **copied(dict(kwargs)))
+
+    @torch.inference_mode()
+    def scores_of(
+        self, output: object, index: int, count: int, *, probability: bool = False
+    ) -> Tensor:
+        """The scores of image ``index``'s variants, ``(count[, targets])``.
+
+        Args:
+            output: what `output_of` gave for ``count`` variants of that image.
+            index: which image of the batch they are variants of.
+            count: how many they are.
+            probability: the class's softmax probability rather than its score.
+
+        Raises:
+            TargetError: a probability is asked of a target that is no class.
+        """
+        classes = self.selected.index
+        if classes is not None and self.asks_classes:
+            logits = find_logits(output)
+            values = _exact(logits).softmax(1) if probability else logits
+            return values[:, classes[index]]
+        if probability:
+            raise TargetError(
+                f"the probability of a class is asked for, and the target is {self.target!r}. "
+                "Leave the method's options at their defaults to compare the target's own scores."
+            )
+        settled = self.settled
+        rows = []
+        for row in range(count):
+            # A target that has something of its own for each image finds image `index` in its
+            # place; the other places hold copies of the same output.
+            whole = _row(output, row, count, self.batch)
+            scores = select(settled, whole, self.batch, self.asked.labels).scores
+            rows.append(scores[index])
+        return torch.stack(rows)
+
+
+def _row(output: object, row: int, count: int, batch: int) -> object:
+    """One variant's part of an output, as a batch of the same again and again."""
+    if isinstance(output, list) and len(output) == count:  # a detector's, one for each picture
+        return [output[row]] * batch
+
+    def one(tensor: Tensor) -> Tensor:
+        if not tensor.ndim or len(tensor) != count:
+            return tensor
+        return tensor[row : row + 1].expand(batch, *tensor.shape[1:])
+
+    whole: object = tree_map_only(Tensor, one, output)
+    return whole
+
+
+def _is_function(target: Target) -> bool:
+    return callable(target) and not isinstance(target, TopK | AllClasses)
+
+
+def look(
+    asked: Asked,
+    taps: Taps,
+    image: Tensor,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    target: Target,
+    way: Way = "cut",
+    *,
+    fresh: bool = False,
+) -> Run:
+    """Run the model once through the open taps and select the scores.
+
+    Call it with the model's state looked after (`untouched`), under `remembering`, and gradients
+    off. Where more runs on the same inputs are to come, ask for ``fresh`` ones each time, for a
+    model may write to what it is given.
+
+    Raises:
+        LayerDidNotRun, LayerError, LayoutError: about a layer.
+        OutputError, TargetError: about the score.
+    """
+    with watched(asked.model) if _listed(args) else _no_canvas() as canvases:
+        given = (copied(list(args)), copied(dict(kwargs))) if fresh else (args, kwargs)
+        passed = taps.forward(*given, way)
+    canvas = canvases[-1] if canvases else None
+    space = space_of(image, asked.model) if canvas is None else canvas.size
+    modules = named(asked.model)
+    layers = [_read(one, asked, len(image), space, modules) for one in passed.select()]
+    with torch.set_grad_enabled(way != "forward"):
+        chosen = choose(passed.output, asked.output)
+        selected = select(target, chosen, len(image), asked.labels)
+    kind = image.device.type
+    autocast = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    return Run(
+        asked,
+        taps,
+        args,
+        kwargs,
+        image,
+        target,
+        passed,
+        layers,
+        chosen,
+        selected,
+        canvas,
+        autocast=autocast,
+    )
+
+
+def summed(asked: Asked, target: Target, batch: int) -> Callable[[object], Tensor]:
+    """The function from the model's output to the sum of the scores that are asked for."""
+
+    def total(output: object) -> Tensor:
+        return select(target, choose(output, asked.output), batch, asked.labels).scores.sum()
+
+    return total
+
+
+def _no_canvas() -> AbstractContextManager[list[Canvas]]:
+    return nullcontext([])
+
+
+def _listed(args: Sequence[object]) -> bool:
+    """Whether the pictures came as a list, as torchvision's detectors take them."""
+    return bool(args) and isinstance(args[0], list | tuple)
+
+
+def _read(
+    tapped: Tapped,
+    asked: Asked,
+    batch: int,
+    space: tuple[int, ...],
+    modules: Mapping[str, nn.Module],
+) -> TappedLayer:
+    shape, grid = tuple(tapped.tap.activation.shape), tapped.tap.grid
+    layout = infer(shape, space, tapped.name, modules, asked.layout, batch=batch, grid=grid)
+    if shape[layout.batch_axis] != batch:
+        raise LayerError(
+            f"layer {describe(tapped.name)} gives {shape}, where axis {layout.batch_axis} is not "
+            f"the batch of {batch}. Name a layer that keeps the batch; "
+            "gradcam_hooks.layers(model, x) lists those that ran."
+        )
+    return TappedLayer(tapped.name, tapped.label, tapped.call, tapped.tap, layout)

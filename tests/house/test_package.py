@@ -1,0 +1,95 @@
+"""The package as a whole: its public face, what importing it costs, and that its papers agree."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import gradcam_hooks as gh
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torchvision", "cv2", "PIL", "typer", "rich", "timm", "transformers", "jinja2", "ray")
+
+
+def imported(code: str) -> set[str]:
+    """The top-level modules that a fresh Python has after running the code."""
+    code += "\nimport sys; print('\\n'.join({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return set(done.stdout.split())
+
+
+def test_importing_it_takes_little_more_than_torch() -> None:
+    more = imported("import gradcam_hooks") - imported("import torch, numpy")
+    assert "gradcam_hooks" in more
+    assert not more & set(HEAVY)
+
+
+@pytest.mark.parametrize("name", ["torchvision", "cv2", "PIL", "typer", "rich"])
+def test_the_proof_is_proven(name: str) -> None:
+    assert name in imported(f"import gradcam_hooks, {name}")
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    for name in gh.__all__:
+        thing = getattr(gh, name)
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            assert thing.__doc__, name
+    assert sorted(gh.__all__) == sorted(set(gh.__all__))
+
+
+def test_the_public_signatures_stand() -> None:
+    cam = inspect.signature(gh.GradCAM)
+    assert list(cam.parameters)[:5] == ["model", "layer", "output", "layout", "fuse"]
+    assert cam.parameters["layer"].default == "auto"
+    assert cam.parameters["fuse"].default == "mean"
+    assert cam.parameters["output"].kind is inspect.Parameter.KEYWORD_ONLY
+    explain = inspect.signature(gh.explain)
+    assert list(explain.parameters)[:5] == ["model", "image", "layer", "target", "method"]
+    assert explain.parameters["method"].default == "gradcam"
+
+
+def test_every_error_is_a_gradcam_hooks_error_and_a_builtin() -> None:
+    errors = [getattr(gh, name) for name in gh.__all__ if name.endswith(("Error", "NotFound"))]
+    errors += [gh.LayerDidNotRun]
+    assert len(errors) >= 12
+    for error in errors:
+        assert issubclass(error, gh.GradCamHooksError)
+        if error is not gh.GradCamHooksError:
+            assert issubclass(error, (LookupError, ValueError, RuntimeError, OSError))
+
+
+def test_version_changelog_and_project_agree() -> None:
+    project = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert project is not None
+    assert newest[1] == project[1] == version("gradcam-hooks")
+
+
+def test_imports_never_run_in_a_circle() -> None:
+    package = ROOT / "gradcam_hooks"
+    files = {path.relative_to(package).with_suffix("").as_posix() for path in package.rglob("*.py")}
+
+    def room(dotted: str) -> str:
+        path = dotted.removeprefix("gradcam_hooks").strip(".").replace(".", "/")
+        return path if path in files else f"{path}/__init__".strip("/")
+
+    arrows: dict[str, set[str]] = {}
+    for name in files:
+        arrows[name] = set()
+        for node in ast.walk(ast.parse((package / f"{name}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gradcam_hooks"):
+                inside = [room(f"{node.module}.{alias.name}") for alias in node.names]
+                arrows[name] |= {one if one in files else room(node.module or "") for one in inside}
+    assert "network/hooks" in arrows["answer"]
+    TopologicalSorter(arrows).prepare()  # raises CycleError, which names the circle

@@ -1,0 +1,78 @@
+"""The documents' own lines: every Python example runs and prints what it says, every file named is
+there.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor
+
+import gradcam_hooks as gh
+
+ROOT = Path(__file__).resolve().parents[2]
+README, KINDS = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/kinds.md")
+)
+EXAMPLE = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+def test_every_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from skimage import data
+
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(data.coffee()).save("photo.jpg")
+    torch.manual_seed(0)
+    names = {
+        "model": torchvision.models.resnet18(weights=None),
+        "images": torch.randn(2, 3, 64, 64),
+    }
+    examples = EXAMPLE.findall(README)
+    assert len(examples) >= 2
+    for example in examples:
+        exec(compile(example, "README.md", "exec"), names)
+    for name in ("heat.png", "methods.png"):
+        assert (tmp_path / name).stat().st_size > 0
+    assert names["result"].maps.shape == (1, 224, 224)
+
+
+def kinds() -> dict[str, list[str]]:
+    """The examples under each heading of docs/kinds.md; what stands ahead of all is under ""."""
+    head, *sections = KINDS.split("\n## ")
+    found = {section.splitlines()[0]: EXAMPLE.findall(section) for section in sections}
+    return {"": EXAMPLE.findall(head), **found}
+
+
+@pytest.mark.filterwarnings("ignore")  # what timm, transformers and the compiler say of themselves
+@pytest.mark.parametrize("kind", [kind for kind in kinds() if kind])
+def test_the_example_of_each_kind(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (preamble,) = kinds()[""]
+    examples = kinds()[kind]
+    assert examples
+    for example in examples:
+        names: dict[str, object] = {}
+        torch.manual_seed(0)
+        exec(compile(preamble + example, "docs/kinds.md", "exec"), names)
+        promised = re.findall(r"^print\(.*\)  # (.*)$", example, re.MULTILINE)
+        assert example.count("print(") == len(promised)
+        assert capsys.readouterr().out.splitlines() == promised
+        result = names["result"]
+        assert isinstance(result, gh.Explanation)
+        # Weights are drawn: a class may have nothing to speak for it, but never no gradient.
+        assert set(result.diagnosis) <= {"ok", "all-negative"}
+        assert isinstance(result.raw, Tensor)
+        raw = result.raw.detach().flatten(1)
+        assert (raw.std(1) > 0.01 * raw.abs().amax(1)).all()
+
+
+def test_every_file_it_names_is_there() -> None:
+    named = re.findall(r"\]\(([\w./]+)\)", README)
+    named += re.findall(r"`((?:scripts|tests)/[\w.]+)`", README)
+    assert {"docs/demo.jpg", "docs/kinds.md", "scripts/bench"} <= set(named)
+    for name in named:
+        assert (ROOT / name).exists(), name

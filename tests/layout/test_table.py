@@ -1,0 +1,77 @@
+"""The table of layers: what ran, what it gave, whether gradients reach it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+import gradcam_hooks as gh
+from tests.network.test_hooks import snapshot
+from tests.support.nets import images, residual
+
+
+def test_the_table_of_a_small_network() -> None:
+    table = gh.layers(residual(), images())
+    rows = {row.name: row for row in table}
+    ran = ["conv1", "bn1", "conv2", "bn2", "relu", "drop", "pool", "fc", ""]
+    assert [row.name for row in table] == ran  # in the order in which they last finished
+    assert rows["relu"].calls == 2
+    assert rows["conv1"].shape == (2, 4, 8, 8)
+    assert rows["conv1"].type == "Conv2d"
+    assert rows["conv1"].layout == "4 channels x 8x8 (channels-first)"
+    assert rows["fc"].layout == ""
+    assert [row.name for row in table if row.spatial] == ran[:6]
+    assert all(row.gradient for row in table)
+    assert table.recommended == "drop"
+    assert [row.name for row in table if row.recommended] == ["drop"]
+    assert len(table) == 9
+    assert table[0] is rows["conv1"]
+
+
+def test_the_table_prints() -> None:
+    text = str(gh.layers(residual(), images()))
+    assert "Layers of Residual, in the order they ran" in text
+    line = next(line for line in text.splitlines() if "recommended" in line)
+    assert "drop" in line
+    assert "2x4x8x8" in line
+
+
+def test_gradients_that_do_not_reach_a_layer_are_seen() -> None:
+    class Cut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before = nn.Conv2d(3, 4, 3)
+            self.after = nn.Conv2d(4, 4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.after(self.before(x).detach()).mean((2, 3))
+
+    reached = {row.name: row.gradient for row in gh.layers(Cut().double(), images())}
+    assert reached == {"before": False, "after": True, "": True}
+
+
+def test_outputs_that_are_no_tensor_are_shown_for_what_they_are() -> None:
+    net = torchvision.models.detection.ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=3
+    )
+    rows = {row.name: row for row in gh.layers(net, torch.rand(1, 3, 64, 64))}
+    assert rows["backbone"].shape == "OrderedDict of 6 tensors"
+    assert not rows["backbone"].spatial
+
+
+def test_auto_and_the_table_agree_and_leave_nothing() -> None:
+    torch.manual_seed(0)
+    for name, layer in (("resnet18", "layer4"), ("vgg11", "avgpool"), ("densenet121", "features")):
+        net = torchvision.models.get_model(name, weights=None)
+        x = torch.randn(1, 3, 64, 64)
+        before = snapshot(net) if name == "resnet18" else None
+        assert gh.layers(net, x).recommended == layer
+        assert gh.explain(net, x).layers == (layer,)
+        assert before is None or snapshot(net) == before
+
+
+def test_a_table_needs_an_image() -> None:
+    with pytest.raises(gh.InputError, match="no image"):
+        gh.layers(residual(), torch.zeros(3))

@@ -1,0 +1,283 @@
+"""Maps that are cut up or reordered, and weights of attentions, are told and never drawn.
+
+What a layer's positions are is found out without the library: a corner of the input is changed,
+and the positions that change most must be in that corner of the layer's map.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+from torch import Tensor, nn
+
+import gradcam_hooks as gh
+from tests.support.zoo import drawn, equal, explained, first, grad_cam, images, oracle, tokens, zoo
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # what timm and transformers say of themselves
+
+_OBLONG = (2, 3, 64, 96)
+_SIZE = (64, 96)
+_CONVIT: dict[str, object] = {"depth": 2, "local_up_to_layer": 1}
+
+
+_SMALL = {
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 48,
+}
+
+
+def hiera() -> nn.Module:
+    depths = {"embed_dim": 12, "num_heads": 1, "stages": (1, 1, 2, 1)}
+    return zoo("hiera_tiny_224", img_size=_SIZE, **depths)
+
+
+def huggingface_hiera() -> nn.Module:
+    config = transformers.HieraConfig(
+        image_size=list(_SIZE), embed_dim=12, depths=[1, 1, 2, 1], num_labels=5
+    )
+    return transformers.HieraForImageClassification(config)
+
+
+def corner_moves(net: nn.Module, layer: str, x: Tensor, layout: str) -> tuple[bool, bool]:
+    """Whether the change moves down, and right, with the corner of the input that is changed."""
+    columns = layout.split(" patches")[0].split()[-1].split("x")
+    space = [int(one) for one in columns]
+    seen: list[Tensor] = []
+    handle = net.get_submodule(layer).register_forward_hook(
+        lambda module, args, output: seen.append(
+            output if isinstance(output, Tensor) else output[0]
+        )
+    )
+    with torch.no_grad():
+        for rows, cols in ((0, 0), (1, 0), (0, 1)):
+            changed = x.clone()
+            height, width = (size // 2 for size in x.shape[2:])
+            changed[:, :, rows * height :, cols * width :][:, :, :height, :width] += 3
+            net(x)
+            net(changed)
+    handle.remove()
+    changes = [
+        (after - before).square().sum(-1).mean(0).reshape(*space)
+        for before, after in zip(seen[::2], seen[1::2], strict=True)
+    ]
+
+    def centre(change: Tensor, axis: int) -> Tensor:
+        share = change.sum(1 - axis) / change.sum()
+        return (share * torch.arange(len(share)) / len(share)).sum()
+
+    upper_left, lower_left, upper_right = changes
+    return (
+        bool(centre(lower_left, 0) > centre(upper_left, 0) + 0.1),
+        bool(centre(upper_right, 1) > centre(upper_left, 1) + 0.1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "cut", "whole"),
+    [
+        (hiera, ("unroll", "blocks.0", "blocks.0.norm1", "blocks.2"), "blocks.4"),
+        (
+            huggingface_hiera,
+            ("hiera.encoder.stages.0", "hiera.encoder.stages.1.layers.0"),
+            "hiera.encoder.stages.3",
+        ),
+    ],
+    ids=["timm", "transformers"],
+)
+def test_tokens_in_the_order_of_hieras_units_are_no_map(
+    make: object, cut: tuple[str, ...], whole: str
+) -> None:
+    torch.manual_seed(0)
+    net, x = drawn(make()), images(_OBLONG)  # type: ignore[operator]
+    for layer in cut:
+        with pytest.raises(gh.LayoutError, match="not row by row") as caught:
+            gh.explain(net, x, layer)
+        suggested = str(caught.value).rpartition("Name a layer behind the last pool: '")[2][:-2]
+        result = gh.explain(net, x, suggested)
+        assert result.layouts[0].startswith("2x3 patches")
+    assert corner_moves(net, whole, x, gh.explain(net, x, whole).layouts[0]) == (True, True)
+    # The order within a layer that pools is another before the pool than behind it.
+    assert corner_moves(net, cut[-1], x, "4x6 patches" if whole == "blocks.4" else "8x12") != (
+        True,
+        True,
+    )
+    explained(net, tokens(0, 32, 32), None, x)
+
+
+def test_the_blocks_of_nest_are_no_map() -> None:
+    torch.manual_seed(0)
+    net, x = drawn(zoo("nest_tiny", img_size=32)), images((2, 3, 32, 32))
+    message = r"\(2, 16, 4, 96\) for a batch of 2: 16 windows.*around it, 'levels.0', or another"
+    with pytest.raises(gh.LayoutError, match=message):
+        gh.explain(net, x, "levels.0.transformer_encoder.0")
+    assert gh.explain(net, x, "levels.0").layouts == ("96 channels x 8x8 (channels-first)",)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("mobilevit_xxs", "8, 24, 64"), ("mobilevitv2_050", "2, 64, 4, 24")]
+)
+def test_unfolded_patches_are_no_map(name: str, shape: str) -> None:
+    torch.manual_seed(0)
+    net, x = drawn(zoo(name)), images(_OBLONG)
+    message = rf"\({shape}\) for a batch of 2, the pixels of patches.*Name 'stages.2.1', or"
+    with pytest.raises(gh.LayoutError, match=message):
+        gh.explain(net, x, "stages.2.1.transformer.0")
+    assert "8x12 (channels-first)" in gh.explain(net, x, "stages.2.1").layouts[0]
+    explained(net, first, None, x)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "weights", "auto"),
+    [
+        ("convit_tiny", _CONVIT, "blocks.1.attn.attn_drop", "blocks.1.norm1"),
+        ("cait_xxs24_224", {"depth": 2}, "blocks.1.attn.proj_l", "blocks"),
+    ],
+)  # fmt: skip
+def test_the_weights_of_an_attention_are_no_map(
+    name: str, options: dict[str, object], weights: str, auto: str
+) -> None:
+    torch.manual_seed(0)
+    net, x = drawn(zoo(name, img_size=64, **options)), images((2, 3, 64, 64))
+    with pytest.raises(gh.LayoutError, match="within an attention, where two axes of one length"):
+        gh.explain(net, x, weights)
+    result = explained(net, tokens(int(auto != "blocks"), 16, 16), None, x)
+    assert result.layers == (auto,)
+
+
+def test_linear_layers_on_four_axes_that_shrank_unlike_are_asked_for() -> None:
+    # The weights of XCiT's attention are of channels with channels, 4 heads of 32 x 32.
+    torch.manual_seed(0)
+    net, x = drawn(zoo("xcit_nano_12_p16_224", img_size=_SIZE, depth=1)), images(_OBLONG)
+    with pytest.raises(gh.LayoutError, match="no reading fits: 4 channels x 32x32"):
+        gh.explain(net, x, "blocks.0.attn.attn_drop")
+
+
+def test_tokens_that_a_model_has_none_of_are_not_told() -> None:
+    config = transformers.DINOv3ViTConfig(
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=48,
+        image_size=64,
+    )
+    net = drawn(transformers.DINOv3ViTModel(config))
+    layout = gh.explain(net, images(_OBLONG), output="pooler_output").layouts[0]
+    assert layout == "1 class token + 4x6 patches x 24 channels (tokens)"
+
+
+def test_a_map_without_channels_is_no_sequence_of_tokens() -> None:
+    # (2, 64, 64), the depths at 64 x 64, would pass for 8 x 8 patches of 64 channels.
+    config = transformers.DPTConfig(
+        image_size=64,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        **{**_SMALL, "num_hidden_layers": 4},
+    )
+    torch.manual_seed(0)
+    net, x = drawn(transformers.DPTForDepthEstimation(config)), images((2, 3, 64, 64))
+
+    def mean_depth(output: object) -> Tensor:
+        return output.predicted_depth.mean((1, 2))[:, None]  # type: ignore[attr-defined, no-any-return]
+
+    with pytest.raises(gh.LayoutError, match=r"a map without channels\. Name a layer before it"):
+        gh.explain(net, x, "head", output=mean_depth, target=gh.Regression())
+    result = gh.explain(net, x, output=mean_depth, target=gh.Regression())
+    assert result.layouts == ("32 channels x 64x64 (channels-first)",)
+
+
+@pytest.mark.parametrize("kind", ["VideoMAE", "Vivit"])
+def test_videos_whose_frames_come_before_the_channels(kind: str) -> None:
+    config = getattr(transformers, f"{kind}Config")(
+        image_size=32, num_frames=8, num_labels=5, **_SMALL
+    )
+    torch.manual_seed(0)
+    net = drawn(getattr(transformers, f"{kind}ForVideoClassification")(config))
+    video = images((2, 8, 3, 32, 32))
+    result = gh.explain(net, video)
+    ahead = int(kind == "Vivit")
+    assert f"{'1 class token + ' * ahead}4x2x2 patches x 24" in result.layouts[0]
+    assert result.maps.shape == (2, 8, 32, 32)
+
+    def predicted(output: object) -> Tensor:
+        return output.logits.amax(1)  # type: ignore[attr-defined, no-any-return]
+
+    seen = oracle(net, result.layers[0], predicted, video)
+    by_hand = tokens(ahead, 2, 16, 16)
+    equal(result.raw, grad_cam(*(by_hand(one, (8, 32, 32)) for one in seen)))
+    for method, few in (("scorecam", {"channels": 2}), ("rise", {"masks": 4})):
+        with pytest.raises(gh.InputError, match=r"channels behind its frames.* such as 'gradcam'"):
+            gh.explain(net, video, method=method, **few)  # type: ignore[arg-type]
+
+
+def test_several_pictures_of_one_question_are_no_volume() -> None:
+    config = transformers.ViltConfig(
+        image_size=64, patch_size=16, num_labels=5, num_images=1, vocab_size=99, **_SMALL
+    )
+    net = drawn(transformers.ViltForImagesAndTextClassification(config))
+    words = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    inputs = {"input_ids": words, "pixel_values": images((2, 1, 3, 64, 64))}
+    with pytest.raises(gh.LayoutError, match=r"say of which: layout='tokens:DEPTHxHEIGHTxWIDTH'"):
+        gh.GradCAM(net, "vilt.embeddings.dropout")(**inputs)
+
+
+def test_queries_of_a_decoder_and_embeddings_of_places_are_not_taken_for_the_image() -> None:
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    wide = {"encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "num_queries": 6, "d_model": 16}
+    swin = {"embed_dim": 12, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1], "window_size": 2}
+    config = transformers.MaskFormerConfig(
+        num_labels=5,
+        backbone_config=transformers.SwinConfig(
+            **swin, out_features=["stage1", "stage2", "stage3", "stage4"]
+        ),
+        decoder_config=transformers.DetrConfig(encoder_layers=1, decoder_layers=1, **heads, **wide),
+        mask_feature_size=32,
+        fpn_feature_size=32,
+    )
+    torch.manual_seed(0)
+    net, x = drawn(transformers.MaskFormerForInstanceSegmentation(config)), images((1, 3, 64, 96))
+
+    def queries(output: object) -> Tensor:
+        return output.class_queries_logits.mean(1)  # type: ignore[attr-defined, no-any-return]
+
+    # 6 queries would pass for 2 x 3 patches.
+    with pytest.raises(gh.LayoutError, match=r"gives \(1, 6, 6\)"):
+        gh.explain(net, x, "class_predictor", output=queries, target=1)
+    layer = gh.explain(net, x, output=queries, target=1).layers[0]
+    assert layer == "model.transformer_module.input_projection"
+
+
+class Signals(nn.Module):
+    """A transformer over the steps of a signal, a class token ahead of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = nn.Conv1d(2, 16, 4, 4)
+        self.cls_token = nn.Parameter(torch.randn(1, 1, 16))
+        self.encoder = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2, enable_nested_tensor=False
+        )
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = self.steps(x).transpose(1, 2)
+        tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), steps], 1)
+        return self.head(self.encoder(tokens)[:, 0])  # type: ignore[no-any-return]
+
+
+def test_the_class_token_of_a_signal_is_no_step_of_it() -> None:
+    torch.manual_seed(0)
+    net, x = drawn(Signals()), images((3, 2, 200))
+    result = explained(net, tokens(1, 4), None, x)
+    assert result.layers == ("encoder.layers.0",)
+    assert result.layouts == ("1 class token + 50 patches x 16 channels (tokens)",)
+    assert gh.explain(net, x, "steps").layouts == ("16 channels x 50 (channels-first)",)
+    # 50 steps of 4 leave 3 of 203 over, and so do 51 leave some: nothing tells.
+    unclear = "more than one reading fits: 16 channels x 51 .channels-last.; 1 class token"
+    with pytest.raises(gh.LayoutError, match=unclear):
+        gh.explain(net, images((3, 2, 203)), "encoder.layers.0")
+    said = gh.explain(net, images((3, 2, 203)), "encoder.layers.0", layout="tokens").layouts
+    assert said == ("1 class token + 50 patches x 16 channels (tokens)",)
