@@ -124,7 +124,7 @@ def answer(
         warn_of_probabilities(probability)
     canvas = None if row.looks == "input" else run.canvas  # the input itself has no canvas
     with _full_precision(scores.device), torch.set_grad_enabled(question.differentiable):
-        finished = [finish_telling(raw, size, canvas) for raw in raws]
+        finished = [finish_telling(raw, size, canvas, _precision(run)) for raw in raws]
         maps = fuse([one for one, _ in finished], question.fuse, len(size), raws)
     blank = torch.stack([blank for _, blank in finished]).all(0)
     if len(finished) > 1:  # maps that cancel each other leave nothing either
@@ -160,6 +160,12 @@ def answer(
 def _probability(run: Run) -> FinalSoftmax | None:
     """The softmax or sigmoid that the model ends in, where a class is explained."""
     return None if run.selected.index is None else final_softmax(find_logits(run.chosen))
+
+
+def _precision(run: Run) -> torch.dtype:
+    """What the network computed in: a method may go on in a finer one, on the same rounding."""
+    kinds = [layer.tap.activation.dtype for layer in run.layers] or [run.scores.dtype]
+    return torch.float64 if all(one == torch.float64 for one in kinds) else torch.float32
 
 
 def _found_out(run: Run, error: NoPath) -> NoPath:

@@ -20,25 +20,31 @@ from gradcam_hooks.layout.canvas import Canvas
 
 __all__ = ["FUSIONS", "enlarge", "finish", "finish_telling", "fuse", "minmax", "resize", "spread"]
 
-_ROUNDING = 8 * torch.finfo(torch.float32).eps
-"""A spread of this share of the map's largest value or less is rounding, not evidence."""
+_ROUNDING = 8
+"""A spread of this many units of rounding of the map's largest value is no evidence."""
 
 _BLOCK = 1 << 20
 """Values scaled at once: a block that stays in the cache is several times as fast."""
 
 
-def spread(maps: Tensor, rank: int) -> Tensor:
+def spread(maps: Tensor, rank: int, precision: torch.dtype | None = None) -> Tensor:
     """Whether each map has any spread beyond rounding: bool ``(...)`` for maps ``(..., *space)``.
+
+    Args:
+        maps: of any floating-point type.
+        rank: how many axes space has.
+        precision: the arithmetic that they come from, where that is coarser than their own type.
 
     >>> spread(torch.tensor([[0.0, 1.0], [2.0, 2.0]]), 1)
     tensor([ True, False])
     """
     flat = maps.flatten(maps.ndim - rank)
-    return _spread(flat.amin(-1), flat.amax(-1))
+    return _spread(flat.amin(-1), flat.amax(-1), precision)
 
 
-def _spread(low: Tensor, high: Tensor) -> Tensor:
-    return (high - low) > _ROUNDING * torch.maximum(low.abs(), high.abs())
+def _spread(low: Tensor, high: Tensor, precision: torch.dtype | None = None) -> Tensor:
+    unit = torch.finfo(precision or low.dtype).eps
+    return (high - low) > _ROUNDING * unit * torch.maximum(low.abs(), high.abs())
 
 
 def minmax(maps: Tensor, rank: int) -> Tensor:
@@ -114,27 +120,32 @@ def _empty(rows: int, columns: int, device: torch.device) -> Tensor:
 def finish(raw: Tensor, size: Sequence[int], canvas: Canvas | None = None) -> Tensor:
     """``minmax(resize(relu(raw)))`` in float32: ``(..., *layer_space)`` to ``(..., *size)``.
 
-    Whether a map has spread is asked of the raw map, because resizing a constant makes
-    differences of rounding that the scaling would blow up to a picture. A map with a value that
-    is not finite is all zeros. Where the network saw the input on a larger canvas, the map is
-    that of the canvas, and the picture is cut out of it first. A raw map in the graph gives a map
-    in the graph, and keeps its precision.
+    Min-max sees no constant and no factor, so each map is scaled in its own precision before it
+    becomes float32: one of small spread high above zero keeps its digits. Whether a map has spread
+    is asked of the raw map, because resizing a constant makes differences of rounding that the
+    scaling would blow up to a picture. A map with a value that is not finite is all zeros. Where
+    the network saw the input on a larger canvas, the map is that of the canvas, and the picture is
+    cut out of it first. A raw map in the graph gives a map in the graph, and keeps its precision.
     """
     return finish_telling(raw, size, canvas)[0]
 
 
 def finish_telling(
-    raw: Tensor, size: Sequence[int], canvas: Canvas | None = None
+    raw: Tensor,
+    size: Sequence[int],
+    canvas: Canvas | None = None,
+    precision: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`finish`, and which maps came out blank: bool ``(...)``, without a look at each value."""
+    """`finish`, and which maps came out blank: bool ``(...)``, without a look at each value.
+
+    ``precision`` is the arithmetic that the raw map comes from, as for `spread`.
+    """
     rank = len(size)
     graph = raw.requires_grad
-    low = (raw if graph and raw.dtype == torch.float64 else raw.float()).relu()
-    lead, space = low.shape[: low.ndim - rank], low.shape[low.ndim - rank :]
-    low = low.reshape(-1, *space)
-    # NaN compares false, and an infinite map's spread is infinite or NaN.
-    alive = spread(low, rank) & low.flatten(1).isfinite().all(-1)
-    low = torch.where(alive.view(-1, *[1] * rank), low, torch.zeros_like(low))
+    lead, space = raw.shape[: raw.ndim - rank], raw.shape[raw.ndim - rank :]
+    low = _unit(raw.reshape(-1, *space), precision)
+    if not (graph and raw.dtype == torch.float64):
+        low = low.float()
     maps = None if graph else _empty(len(low), math.prod(size), low.device)
     parts, living = [], []
     step = max(1, _BLOCK // math.prod(size))
@@ -149,6 +160,20 @@ def finish_telling(
         living.append(one)
     whole = torch.cat(parts) if maps is None else maps
     return whole.view(*lead, *size), ~torch.cat(living).view(lead)
+
+
+def _unit(raw: Tensor, precision: torch.dtype | None) -> Tensor:
+    """Positive parts ``(n, *space)`` scaled to [0, 1] in their own precision, in float32 at least.
+
+    Zeros where a map has no spread, or a value that is not finite.
+    """
+    exact = raw.float() if raw.dtype in (torch.float16, torch.bfloat16) else raw
+    flat = exact.relu().flatten(1)
+    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    # NaN compares false, and an infinite map's spread is infinite or NaN.
+    alive = _spread(low, high, precision) & flat.isfinite().all(1, keepdim=True)
+    scaled = (flat - low) / torch.where(alive, high - low, torch.ones_like(low))
+    return torch.where(alive, scaled, torch.zeros_like(scaled)).view(raw.shape)
 
 
 _GAMMA = 2.0

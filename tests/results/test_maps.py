@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from gradcam_hooks.maps import finish, fuse, minmax, resize, spread
+from gradcam_hooks.maps import finish, finish_telling, fuse, minmax, resize, spread
 
 
 def test_minmax_by_hand() -> None:
@@ -116,3 +116,34 @@ def test_whatever_the_raw_map_the_map_is_finite_and_in_0_1(drawn: np.ndarray) ->
 def test_spread_is_relative() -> None:
     maps = torch.tensor([[1e-30, 2e-30], [1e30, 1e30], [1.0, 1.0 + 1e-7], [0.0, 0.0]])
     assert spread(maps, 1).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize("share", [1e-2, 1e-4, 1e-5, 1e-6])
+@pytest.mark.parametrize("space", [(6,), (4, 5), (3, 4, 5)])
+def test_a_map_of_small_spread_keeps_its_digits(space: tuple[int, ...], share: float) -> None:
+    """High above zero, as attention rollout's are: the formula in float64 is the truth."""
+    size = tuple(2 * cells + 1 for cells in space)
+    generator = torch.Generator().manual_seed(5)
+    spread_of = torch.rand(4, *space, dtype=torch.float64, generator=generator)
+    raw = 0.044 * (1 + share * spread_of)
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(space)]
+    big = functional.interpolate(raw[:, None], size, mode=mode)[:, 0].flatten(1)
+    low, high = big.amin(1, keepdim=True), big.amax(1, keepdim=True)
+    expected = ((big - low) / (high - low)).view(4, *size)
+    assert (finish(raw, size) - expected).abs().max() < 1e-6
+    alone = torch.cat([finish(one[None], size) for one in raw])
+    assert (finish(raw, size) - alone).abs().max() < 1e-6
+
+
+def test_the_precision_of_the_network_tells_what_is_rounding() -> None:
+    # A spread of 1e-9: evidence where the network computed in float64, rounding where it did not.
+    raw = torch.tensor([[1.0, 1.0 + 1e-9]], dtype=torch.float64)
+    assert finish_telling(raw, (2,))[0].tolist() == [[0.0, 1.0]]
+    maps, blank = finish_telling(raw, (2,), precision=torch.float32)
+    assert maps.eq(0).all()
+    assert blank.tolist() == [True]
+
+
+def test_a_map_smaller_than_float32_can_tell_is_a_map() -> None:
+    raw = torch.tensor([[0.0, 1e-60, 2e-60]], dtype=torch.float64)
+    assert finish(raw, (3,)).tolist() == [[0.0, 0.5, 1.0]]
