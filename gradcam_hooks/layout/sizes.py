@@ -24,6 +24,9 @@ side."""
 _APART = math.log(1.1)
 """How much more alike the strides of one grid must be than those of the next."""
 
+_EXACT = 1e-9
+"""How unlike strides are that differ by the rounding of floats alone."""
+
 _SHOWN = 4
 """How many grids an error shows."""
 
@@ -126,32 +129,25 @@ def _by_proportions(
                 f"Say it: '{one.name}=...'.",
             )
     names = [one.name for unknown, _ in opened for one in unknown]
-    grids = [
-        dict(zip(names, itertools.chain(*choice), strict=True))
-        for choice in itertools.product(*(_products(rest, len(u)) for u, rest in opened))
-    ]
-    fits = {number: _unlike(pattern, {**sizes, **grid}, space) for number, grid in enumerate(grids)}
-    order = sorted((n for n in fits if fits[n] <= _LOOSE), key=lambda number: fits[number])
-    if len(grids) == 1:
-        return grids[0]
-    if order:
-        best = fits[order[0]]
-        near = [n for n in order if fits[n] <= (best + _APART if best > 1e-9 else 1e-9)]
-        if len(near) == 1:
-            return grids[near[0]]
-        fault = "more than one grid fits"
-    else:
-        near, fault = (
-            sorted(fits, key=lambda number: fits[number]),
-            "no grid of square patches fits",
-        )
-    shown = [_sizes_of(opened, grids[number]) for number in near[:_SHOWN]]
+    choices = itertools.product(*(_products(rest, len(unknown)) for unknown, rest in opened))
+    grids = [dict(zip(names, itertools.chain(*one), strict=True)) for one in choices]
+    unlike = [_unlike(pattern, {**sizes, **grid}, space) for grid in grids]
+    least = min(unlike)
+    limit = least + _APART if least > _EXACT else _EXACT
+    near = [grid for grid, one in zip(grids, unlike, strict=True) if one <= min(limit, _LOOSE)]
+    if len(grids) == 1 or len(near) == 1:
+        return (near or grids)[0]
+    fault = "more than one grid fits" if near else "no grid of square patches fits"
+    if not near:
+        order = sorted(range(len(grids)), key=lambda number: unlike[number])
+        near = [grids[number] for number in order]
+    shown = " or ".join(_sizes_of(opened, grid) for grid in near[:_SHOWN])
     more = f", and {len(near) - _SHOWN} more" if len(near) > _SHOWN else ""
     proportions = " ".join(f"{word}={size}" for word, size in space.items())
     raise pattern.error(
         opened[0][0][0].at,
         f"{tuple(shape)} leaves {' '.join(names)} open, and {fault} an input of {proportions}",
-        f"Say the sizes, as in {' or '.join(shown)}{more}.",
+        f"Say the sizes, as in {shown}{more}.",
     )
 
 
@@ -178,10 +174,10 @@ def _products(number: int, count: int) -> Iterator[tuple[int, ...]]:
     if count == 1:
         yield (number,)
         return
-    for first in range(1, number + 1):
-        if number % first == 0:
-            for rest in _products(number // first, count - 1):
-                yield (first, *rest)
+    low = [one for one in range(1, math.isqrt(number) + 1) if number % one == 0]
+    for first in sorted({*low, *(number // one for one in low)}):
+        for rest in _products(number // first, count - 1):
+            yield (first, *rest)
 
 
 def _sizes_of(opened: Sequence[tuple[list[Factor], int]], grid: Mapping[str, int]) -> str:

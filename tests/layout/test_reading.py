@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
-import math
 import pickle
 import re
 from collections.abc import Callable
@@ -12,14 +10,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor
 
 from gradcam_hooks.errors import LayoutError
 from gradcam_hooks.layout.input_axes import InputAxes
-from gradcam_hooks.layout.pattern import Axis, Factor, Pattern, parse
+from gradcam_hooks.layout.pattern import parse
 from gradcam_hooks.layout.reading import Layout, ToldLayout, bind
+from tests.support.numbered import indices, numbered
 
 IMAGE, CLIP = InputAxes.read("b c h w", 4), InputAxes.read("b t c h w", 5)
 SERIES, SOUND = InputAxes.read("b c t", 3), InputAxes.read("b f t", 3)
@@ -188,15 +184,6 @@ def bound(case: Case) -> Layout:
     )
 
 
-def numbered(shape: tuple[int, ...]) -> Tensor:
-    """A tensor whose elements all differ."""
-    return torch.arange(math.prod(shape), dtype=torch.float64).reshape(shape) + 1
-
-
-def indices(sizes: tuple[int, ...]) -> itertools.product[tuple[int, ...]]:
-    return itertools.product(*map(range, sizes))
-
-
 @every
 def test_channels_first_reads_what_the_indices_say(case: Case) -> None:
     x, layout = numbered(case.shape), bound(case)
@@ -337,6 +324,11 @@ def test_an_open_grid_has_square_patches(
     assert bind(text, shape, IMAGE, size, 1).space == space
 
 
+def test_patches_that_are_far_from_square_are_not_taken() -> None:
+    with pytest.raises(LayoutError, match="no grid of square patches fits an input of h=80 w=100"):
+        bind("b (h w) c", (1, 2, 8), IMAGE, (80, 100), 1)  # 1x2: of 80 x 50, 1.6 to 1
+
+
 def test_time_ahead_of_space_need_not_be_cut_like_it() -> None:
     assert bind("b (t h w) c", (1, 2 * 3 * 5, 8), CLIP, (2, 9, 15), 1).space == (2, 3, 5)
     with pytest.raises(LayoutError, match=r"\(t=2 h=28 w=28\) or \(t=8 h=14 w=14\)\."):
@@ -406,83 +398,3 @@ def test_a_told_layout_is_text_that_knows_who_read_it() -> None:
         assert (str(one), one.by, one.passes) == ("b c h=7 w=7", "probe", 30)
     assert ToldLayout("b t").by == "you"
     assert parse(told) == parse("b c h=7 w=7")
-
-
-def flat(axis: Axis, index: dict[str, int]) -> int:
-    """Where an axis is entered for the index of each of its factors."""
-    at = 0
-    for factor in axis.factors:
-        at = at * (factor.size or 1) + index[factor.name]
-    return at + sum(axis.ahead)
-
-
-@st.composite
-def layouts(draw: st.DrawFn) -> tuple[Pattern, InputAxes, str]:
-    """A pattern with all sizes, the input's axes, and which words are channels."""
-    space = draw(st.permutations(["d", "h", "w"]))[: draw(st.integers(1, 3))]
-    channels = draw(st.permutations(["c", "f"]))
-    factors = [Factor("b", 0, draw(st.integers(1, 2)))]
-    for word in [*space, *channels]:
-        count = draw(st.integers(0, 2))
-        numbers = [0] if count == 1 else range(1, count + 1)
-        factors += [Factor(word, number, draw(st.integers(1, 3))) for number in numbers]
-    axes: list[list[Factor]] = [[]]
-    for factor in draw(st.permutations(factors)):
-        if draw(st.booleans()):
-            axes.append([])
-        axes[-1].append(factor)
-    found = [Axis(tuple(axis)) for axis in axes]
-    free = [n for n, axis in enumerate(axes) if axis and all(one.word in space for one in axis)]
-    if free:
-        counts = st.lists(st.integers(1, 2), max_size=2)
-        at = draw(st.sampled_from(free))
-        found[at] = Axis(found[at].factors, tuple(draw(counts)), tuple(draw(counts)))
-    inputs = InputAxes.read("b " + " ".join(space), 1 + len(space))
-    return Pattern(tuple(found)), inputs, " ".join(channels)
-
-
-@given(layouts())
-def test_every_layout_reads_by_its_factors_and_is_undone(
-    made: tuple[Pattern, InputAxes, str],
-) -> None:
-    pattern, inputs, channels = made
-    shape = tuple(
-        math.prod(one.size or 1 for one in axis.factors) + axis.others for axis in pattern.axes
-    )
-    batch = pattern.of_word("b")[0].size or 1
-    size = tuple(6 for _ in inputs.space)
-    layout = bind(str(pattern), shape, inputs, size, batch, channels=channels)
-    assert bind(str(layout), shape, inputs, size, batch, channels=channels) == layout
-    x = numbered(shape)
-    found = layout.channels_first(x)
-    assert torch.equal(layout.put(found, x), x)
-    groups = [["b"], channels.split(), *([word] for word in inputs.space)]
-    for place in indices(tuple(one.size or 1 for one in pattern.factors)):
-        index = dict(zip([one.name for one in pattern.factors], place, strict=True))
-        own = tuple(flat(axis, index) for axis in pattern.axes)
-        out = [Axis(tuple(f for word in group for f in pattern.of_word(word))) for group in groups]
-        assert found[tuple(flat(axis, index) for axis in out)] == x[own]
-    if layout.is_view:
-        found.zero_()
-        assert x.count_nonzero() == x.numel() - found.numel()
-
-
-@given(layouts(), st.integers(1, 3))
-def test_variants_of_one_image_keep_its_other_tokens(
-    made: tuple[Pattern, InputAxes, str], count: int
-) -> None:
-    pattern, inputs, channels = made
-    shape = tuple(
-        math.prod(one.size or 1 for one in axis.factors) + axis.others for axis in pattern.axes
-    )
-    batch = pattern.of_word("b")[0].size or 1
-    size = tuple(6 for _ in inputs.space)
-    layout = bind(str(pattern), shape, inputs, size, batch, channels=channels)
-    one = layout.of_one(numbered(shape), batch - 1)
-    values = -numbered((count, layout.channels, *layout.space))
-    put = layout.put(values, one)
-    assert torch.equal(layout.channels_first(put), values)
-    for variant in range(count):
-        mine = layout.of_one(put, variant)
-        assert torch.equal(mine, layout.put(values[variant : variant + 1], one))
-        assert torch.equal(mine[mine > 0], layout.put(torch.zeros_like(values[:1]), one)[mine > 0])
