@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradcam_hooks.errors import LayoutError
@@ -63,6 +63,7 @@ def test_channels_first_and_back_by_hand() -> None:
     assert torch.equal(flat.restored(flat.channels_first(row)), row)
 
 
+@settings(deadline=None)
 @given(st.permutations(["b", "c", "h", "w"]), st.booleans())
 def test_restored_undoes_channels_first(words: list[str], colours: bool) -> None:
     words = words if colours else [word for word in words if word != "c"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradcam_hooks.errors import LayoutError
@@ -154,11 +154,13 @@ def patterns(draw: st.DrawFn) -> Pattern:
     return Pattern(tuple(found))
 
 
+@settings(deadline=None)
 @given(patterns())
 def test_what_a_pattern_says_is_read_as_itself(pattern: Pattern) -> None:
     assert parse(str(pattern)) == pattern
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="bchw12 ()+=", max_size=14))
 def test_any_text_is_a_pattern_or_an_error_with_its_place(text: str) -> None:
     try:
