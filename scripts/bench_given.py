@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tests.layout.test_zoo import CASES
 from tests.support import oracle
+from tests.support.nets import Recurrent
 from tests.support.zoo import ByHand, first, last, tokens, vision
 
 __all__ = ["NETWORKS", "Given", "Shape"]
@@ -109,21 +110,6 @@ def _mvit() -> nn.Module:
         rel_pos_embed=False, proj_after_attn=False, num_classes=5,
     )  # fmt: skip
     return net
-
-
-class Recurrent(nn.Module):
-    """An LSTM over the columns of a convolution's map."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 6, 3, stride=2, padding=1)
-        self.lstm = nn.LSTM(6 * 8, 10, batch_first=True)
-        self.fc = nn.Linear(10, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        states, _ = self.lstm(self.conv(x).relu().permute(0, 3, 1, 2).flatten(2))
-        logits: Tensor = self.fc(states[:, -1])
-        return logits
 
 
 NETWORKS: dict[str, Given] = {

@@ -14,32 +14,12 @@ from gradcam_hooks.images import colorize, load_image
 from tests.support.report_runs import (
     FILE,
     LABEL,
-    Done,
     Tab,
-    chromium,
-    make_report,
-    make_run,
     placed,
 )
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    return make_run(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
-def report(run: Done) -> Path:
-    return make_report(run)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,26 +10,10 @@ import pytest
 import gradcam_hooks as gh
 from gradcam_hooks.apps.batch import Run
 from gradcam_hooks.apps.report import Look, entries_of, write_report
-from tests.support.report_runs import LABEL, LABELS, Done, Tab, chromium, make_report, make_run
+from tests.support.report_runs import LABEL, LABELS, Tab
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    return make_run(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
-def report(run: Done) -> Path:
-    return make_report(run)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
+    pass
 
 
 def test_several_targets_stand_side_by_side(run, browser, tmp_path):

@@ -24,7 +24,7 @@ from PIL import Image
 import gradcam_hooks as gh
 from gradcam_hooks.apps import demo
 from gradcam_hooks.images import load_image
-from tests.support.report_runs import FILE, chromium
+from tests.support.report_runs import FILE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -41,12 +41,6 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,6 @@ through all of them one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import nn
@@ -25,14 +23,7 @@ TOLERANCE = 1e-9
 SMALL = 80
 """Up to so many layers each is explained alone; of more, two of each kind."""
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    # Inputs are so small that threads wait for one another more than they work.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module", params=NETWORKS, ids=lambda network: network.name)

@@ -8,8 +8,8 @@ import torchvision
 from torch import nn
 
 import gradcam_hooks as gh
-from tests.network.test_hooks import snapshot
 from tests.support.nets import images, residual
+from tests.support.traces import snapshot
 
 
 def test_the_table_of_a_small_network() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.video import mvit, swin_transformer
 
 import gradcam_hooks as gh
+from tests.support.nets import Recurrent
 from tests.support.zoo import (
     Case,
     drawn,
@@ -36,22 +37,6 @@ def signal() -> nn.Module:
         nn.Flatten(),
         nn.Linear(12, 4),
     )
-
-
-class Recurrent(nn.Module):
-    """An LSTM over the columns of a convolution's map."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 6, 3, stride=2, padding=1)
-        self.lstm = nn.LSTM(6 * 8, 10, batch_first=True)
-        self.fc = nn.Linear(10, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        columns = self.conv(x).relu().permute(0, 3, 1, 2).flatten(2)
-        states, _ = self.lstm(columns)
-        logits: Tensor = self.fc(states[:, -1])
-        return logits
 
 
 def video_mvit() -> nn.Module:

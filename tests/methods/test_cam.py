@@ -13,16 +13,8 @@ from torch.nn import functional
 
 import gradcam_hooks as gh
 from tests.support.nets import gap_linear, images
-from tests.support.ranks import RANKS, SIZES, batch
+from tests.support.ranks import RANKS, SIZES, batch, pooled
 from tests.support.traces import Disturbing, snapshot
-
-
-def pooled(rank: int) -> nn.Sequential:
-    torch.manual_seed(rank)
-    conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]
-    pool = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)[rank - 1]
-    layers = (conv(2, 3, 3, padding=1), nn.ReLU(), pool(1), nn.Flatten(), nn.Linear(3, 4))
-    return nn.Sequential(*layers).double().eval()
 
 
 def test_by_hand() -> None:

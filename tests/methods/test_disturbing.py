@@ -6,25 +6,12 @@ from itertools import product
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import gradcam_hooks as gh
+from tests.support.hand import Head
 from tests.support.nets import gap_linear, images
 from tests.support.ranks import RANKS, batch, curved
-
-
-class Head(nn.Module):
-    """An activation of two 1x2 channels, handed through, and y = (sum of both)^2 - 3 A_0[0]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = self.layer(x)
-        y = a.sum((1, 2, 3)).square() - 3 * a[:, 0, 0, 0]
-        return torch.stack([y, -y], 1)
-
 
 HAND = torch.tensor([[[[1.0, 2.0]], [[0.0, 1.0]]]], dtype=torch.float64)
 

@@ -9,48 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import timm
 import torch
 from torch import Tensor, nn
 
 import gradcam_hooks as gh
+from tests.support.every import CHEAP, attends, vit
 from tests.support.nets import Raising, gap_linear, images
-from tests.support.ranks import RANKS, SIZES, batch
+from tests.support.ranks import RANKS, SIZES, batch, pooled
 from tests.support.traces import Disturbing, snapshot
 
 NAMES = list(gh.METHODS)
-CHEAP: dict[str, dict[str, object]] = {
-    "smoothgradcam++": {"samples": 2},
-    "integratedgradcam": {"steps": 2},
-    "sscam": {"samples": 2},
-    "iscam": {"samples": 2},
-    "rise": {"masks": 8},
-    "groupcam": {"groups": 2},
-    "opticam": {"steps": 3},
-    "dff": {"concepts": 2},
-}
-"""Few samples: laws do not wait for convergence."""
-
-
-def attends(name: str) -> bool:
-    return gh.METHODS[name].looks == "attention"
-
-
-def pooled(rank: int) -> nn.Sequential:
-    """Convolution, ReLU, global average pool, linear: the head that CAM needs, in every rank."""
-    torch.manual_seed(rank)
-    conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]
-    pool = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)[rank - 1]
-    layers = (conv(2, 3, 3, padding=1), nn.ReLU(), pool(1), nn.Flatten(), nn.Linear(3, 4))
-    return nn.Sequential(*layers).double().eval()
-
-
-def vit() -> nn.Module:
-    torch.manual_seed(0)
-    net = timm.models.VisionTransformer(
-        img_size=8, patch_size=2, embed_dim=12, depth=2, num_heads=3, num_classes=3
-    )
-    return net.double().eval()
 
 
 def ask(name: str, net: nn.Module, x: Tensor, layer: str = "1", **more: object) -> gh.Explanation:

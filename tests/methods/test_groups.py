@@ -12,8 +12,10 @@ from torch.nn import functional
 
 import gradcam_hooks as gh
 from gradcam_hooks.runs.masks import blurred
-from tests.methods.test_scoring import HAND, Head, interpolated, mask_of
+from tests.support.hand import Head, interpolated, mask_of
 from tests.support.ranks import RANKS, batch, curved
+
+HAND = torch.tensor([[[[1.0, 2.0]], [[1.0, 0.0]]]], dtype=torch.float64)
 
 
 def score(position: list[list[float]]) -> float:

@@ -14,7 +14,7 @@ import gradcam_hooks as gh
 from gradcam_hooks.maps import finish, minmax
 from gradcam_hooks.methods.concepts import factorize
 from gradcam_hooks.methods.transformers import loosened, relevance, rolled_out, sensitivity
-from tests.methods.test_every_method import CHEAP, attends, vit
+from tests.support.every import CHEAP, attends, vit
 from tests.support.nets import gap_linear, images
 
 # By which power of a factor on the score the raw map grows. None: by none, as softmaxes over the

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import gradcam_hooks as gh
-from tests.methods.test_scoring import interpolated
+from tests.support.hand import interpolated
 from tests.support.nets import gap_linear, images
 from tests.support.ranks import RANKS, batch, curved
 

@@ -9,26 +9,10 @@ from itertools import product
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 import gradcam_hooks as gh
+from tests.support.hand import Head, mask_of
 from tests.support.ranks import RANKS, batch, curved
-
-MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
-
-
-class Head(nn.Module):
-    """The image is the activation itself; y = (sum of all)^2 - 3 x_0[0]; classes y and -y."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = self.layer(x)
-        y = a.sum((1, 2, 3)).square() - 3 * a[:, 0, 0, 0]
-        return torch.stack([y, -y], 1)
-
 
 HAND = torch.tensor([[[[1.0, 2.0]], [[1.0, 0.0]]]], dtype=torch.float64)
 
@@ -78,16 +62,6 @@ def test_sscam_without_noise_to_speak_of_is_scorecam() -> None:
 
 
 # --- the papers' equations, in loops
-
-
-def interpolated(channel: Tensor, size: torch.Size) -> Tensor:
-    mode = MODES[len(size)]
-    return functional.interpolate(channel[None, None], size, mode=mode, align_corners=False)[0, 0]
-
-
-def mask_of(channel: Tensor, size: torch.Size) -> Tensor:
-    up = interpolated(channel, size)
-    return (up - up.min()) / (up.max() - up.min())
 
 
 Masks = Callable[[Tensor, int], list[Tensor]]

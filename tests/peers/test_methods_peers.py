@@ -4,8 +4,6 @@ they do not, what it is that they compute.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import pytorch_grad_cam as peers
@@ -27,13 +25,7 @@ from tests.support.nets import images
 
 TARGET = 2
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def network(gain: float = 1e4) -> nn.Sequential:

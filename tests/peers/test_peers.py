@@ -8,8 +8,6 @@ when a peer mends a fault its half fails here, and goes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -31,14 +29,7 @@ AGREEMENT = {
 }
 TOLERANCE = 1e-5
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    # Inputs are so small that threads wait for one another more than they work.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def network(name: str) -> Network:

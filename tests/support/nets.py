@@ -53,6 +53,22 @@ def residual() -> Residual:
     return net.eval()
 
 
+class Recurrent(nn.Module):
+    """An LSTM over the columns of a convolution's map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, stride=2, padding=1)
+        self.lstm = nn.LSTM(6 * 8, 10, batch_first=True)
+        self.fc = nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        columns = self.conv(x).relu().permute(0, 3, 1, 2).flatten(2)
+        states, _ = self.lstm(columns)
+        logits: Tensor = self.fc(states[:, -1])
+        return logits
+
+
 class Raising(nn.Module):
     """A layer that raises what it is told to, when it is told to."""
 

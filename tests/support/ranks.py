@@ -33,6 +33,15 @@ def curved(rank: int, channels: int = 3, classes: int = 4) -> nn.Sequential:
     )
 
 
+def pooled(rank: int) -> nn.Sequential:
+    """Convolution, ReLU, global average pool, linear: the head that CAM needs, in every rank."""
+    torch.manual_seed(rank)
+    conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]
+    pool = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)[rank - 1]
+    layers = (conv(2, 3, 3, padding=1), nn.ReLU(), pool(1), nn.Flatten(), nn.Linear(3, 4))
+    return nn.Sequential(*layers).double().eval()
+
+
 def batch(rank: int, count: int = 2) -> Tensor:
     """Seeded noise, ``(count, 2, *space)``."""
     generator = torch.Generator().manual_seed(rank)
