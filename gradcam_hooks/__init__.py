@@ -63,6 +63,7 @@ from gradcam_hooks.errors import (
     LayerError,
     LayerNotFound,
     LayoutError,
+    MethodError,
     MethodNotFound,
     ModelError,
     OptionError,
@@ -74,7 +75,7 @@ from gradcam_hooks.explainers import Explainer
 from gradcam_hooks.facade import explain, explainer
 from gradcam_hooks.images import Preprocess, load_image
 from gradcam_hooks.layout.table import LayerRow, LayerTable, layers
-from gradcam_hooks.methods import METHODS, Method
+from gradcam_hooks.methods import METHODS, Method, method
 from gradcam_hooks.models import LoadedModel, load_model
 from gradcam_hooks.results.diagnosis import Diagnosis
 from gradcam_hooks.results.drawing import Axes
@@ -151,6 +152,7 @@ __all__ = [
     "LoadedModel",
     "LogProbability",
     "Method",
+    "MethodError",
     "MethodNotFound",
     "ModelError",
     "Noise",
@@ -181,4 +183,5 @@ __all__ = [
     "layers",
     "load_image",
     "load_model",
+    "method",
 ]

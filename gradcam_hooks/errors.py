@@ -3,6 +3,7 @@
     GradCamHooksError
     ├── LayerNotFound      LookupError   no module of that name, or the glob matches none
     ├── MethodNotFound     LookupError   no method of that name
+    ├── MethodError        ValueError    a function is no method, or what it returned is no map
     ├── OptionError        ValueError    the method has no such option, or not with that value
     ├── LayerDidNotRun     RuntimeError  the layer exists, but this input did not reach it
     ├── LayerError         ValueError    the layer ran, but cannot be explained as it was asked for
@@ -34,6 +35,7 @@ __all__ = [
     "LayerError",
     "LayerNotFound",
     "LayoutError",
+    "MethodError",
     "MethodNotFound",
     "ModelError",
     "OptionError",
@@ -53,6 +55,10 @@ class LayerNotFound(GradCamHooksError, LookupError):  # noqa: N818  (a public na
 
 class MethodNotFound(GradCamHooksError, LookupError):  # noqa: N818  (like LayerNotFound)
     """No method bears that name."""
+
+
+class MethodError(GradCamHooksError, ValueError):
+    """A function that cannot be a method, or one that failed or returned what is no map."""
 
 
 class OptionError(GradCamHooksError, ValueError):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 from gradcam_hooks import cams
-from gradcam_hooks.errors import MethodNotFound
 from gradcam_hooks.explainers import Explainer, Options
-from gradcam_hooks.methods import METHODS, Method
+from gradcam_hooks.methods import method_of
 from gradcam_hooks.network.modules import LayerSpec
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.targets import Target
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-__all__ = ["explain", "explainer", "method_named"]
+__all__ = ["explain", "explainer"]
 
 _CLASSES: dict[str, type[Explainer]] = {
     kind.method: kind for kind in (getattr(cams, name) for name in cams.__all__)
@@ -34,22 +32,9 @@ def explainer(
     Raises:
         MethodNotFound: no method of that name.
     """
-    return _CLASSES[method_named(method).name](model, layer, **options)
-
-
-def method_named(name: str) -> Method:
-    """The row of `METHODS` with that name.
-
-    Raises:
-        MethodNotFound: there is none; says the nearest and all there are.
-    """
-    if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0)
-        raise MethodNotFound(
-            f"no method {name!r}; did you mean {near[0]!r}? "
-            f"gradcam_hooks.METHODS has {', '.join(METHODS)}."
-        )
-    return METHODS[name]
+    row = method_of(method)
+    kind = _CLASSES.get(row.name) or type(row.cls, (Explainer,), {"method": row.name})
+    return kind(model, layer, **options)
 
 
 def explain(

@@ -1,37 +1,13 @@
 """The methods, and the table `METHODS` that tells what each published name is.
 
-Each file is a family: its functions, and a row for each published name beside them.
+Each file is a family: functions, and above each what is known of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
-from gradcam_hooks.methods import (
-    baselines,
-    cam,
-    concepts,
-    disturbing,
-    fullgrad,
-    gradient,
-    groups,
-    guided,
-    lift,
-    optimising,
-    random_masks,
-    sampling,
-    scoring,
-    second_order,
-    spectral,
-    statistics,
-    transformers,
-)
-from gradcam_hooks.methods.registry import Found, Looks, Method, Procedure, Rule
-
-__all__ = ["METHODS", "Found", "Looks", "Method", "Procedure", "Rule"]
-
-_FAMILIES = (
+# Imported to be in the table, in the order in which people read it.
+# isort: off
+from gradcam_hooks.methods import (  # noqa: F401
     cam,
     gradient,
     second_order,
@@ -45,13 +21,23 @@ _FAMILIES = (
     optimising,
     random_masks,
     transformers,
+    legrad,
     fullgrad,
     guided,
     concepts,
     baselines,
 )
 
-METHODS: Mapping[str, Method] = MappingProxyType(
-    {row.name: row for family in _FAMILIES for row in family.ROWS}
+# isort: on
+from gradcam_hooks.methods.registry import (
+    METHODS,
+    Found,
+    Looks,
+    Method,
+    Procedure,
+    Rule,
+    method,
+    method_of,
 )
-"""Each method by its name."""
+
+__all__ = ["METHODS", "Found", "Looks", "Method", "Procedure", "Rule", "method", "method_of"]

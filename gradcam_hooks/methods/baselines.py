@@ -11,15 +11,29 @@ import math
 import torch
 from torch import Tensor
 
-from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.methods.registry import method
 from gradcam_hooks.runs.checks import check_range
 from gradcam_hooks.runs.run import Run
 
-__all__ = ["ROWS", "center_gaussian", "fake_cam", "random_map", "sobel"]
+__all__ = ["center_gaussian", "fake_cam", "random_map", "sobel"]
 
 
+@method(
+    "random",
+    cls="RandomCAM",
+    paper="no paper; a baseline",
+    cost="1 F",
+    needs_gradients=False,
+    class_specific=False,
+    elsewhere=(
+        "grad-cam weighs each channel by noise, so that its map still follows the activation."
+    ),
+)
 def random_map(run: Run) -> list[Tensor]:
-    """Uniform noise in [0, 1] at each layer's resolution, seeded by ``generator=``."""
+    """Random: uniform noise at the layer's resolution.
+
+    It lies in [0, 1] and is seeded by ``generator=``.
+    """
     generator = run.generator()
     shape = run.scores.shape
     raws = []
@@ -31,8 +45,16 @@ def random_map(run: Run) -> list[Tensor]:
     return raws
 
 
+@method(
+    "center",
+    paper="no paper; a baseline",
+    cost="1 F",
+    needs_gradients=False,
+    class_specific=False,
+    looks="input",
+)
 def center_gaussian(run: Run, *, width: float = 0.25) -> list[Tensor]:
-    """A Gaussian in the middle of the image.
+    """Center Gaussian: a Gaussian in the middle of the image.
 
     ``exp(-sum_i (u_i - 1/2)² / (2 width²))``, u the position along each axis in [0, 1].
 
@@ -56,11 +78,20 @@ def center_gaussian(run: Run, *, width: float = 0.25) -> list[Tensor]:
     return [_for_each(run, (-exponent / 2).exp()[None].expand(run.batch, *run.size))]
 
 
+@method(
+    cls="SobelEdges",
+    paper="no paper; a baseline",
+    cost="1 F",
+    needs_gradients=False,
+    class_specific=False,
+    looks="input",
+)
 def sobel(run: Run) -> list[Tensor]:
-    """The size of the image's gradient by Sobel's operator, channels averaged first.
+    """Sobel: the size of the image's own gradient.
 
-    Along each axis of space the kernel is ``(-1, 0, 1) / 2``, along the others ``(1, 2, 1) / 4``;
-    the borders are repeated. Returns the map ``(batch, [targets,] *size)``.
+    By Sobel's operator, channels averaged first: along each axis of space the kernel is
+    ``(-1, 0, 1) / 2``, along the others ``(1, 2, 1) / 4``; the borders are repeated. Returns the
+    map ``(batch, [targets,] *size)``.
     """
     gray = run.image.detach().float().mean(1)
     slope = gray.new_tensor([-0.5, 0.0, 0.5])
@@ -74,11 +105,19 @@ def sobel(run: Run) -> list[Tensor]:
     return [_for_each(run, total.sqrt())]
 
 
+@method(
+    "fakecam",
+    paper="Poppi et al. 2021, arXiv:2104.10252",
+    cost="1 F",
+    needs_gradients=False,
+    class_specific=False,
+    looks="input",
+)
 def fake_cam(run: Run) -> list[Tensor]:
-    """Fake-CAM: 0 at the first position, 1 everywhere else; the input's size.
+    """Fake-CAM: 0 at the first position and 1 at all others.
 
-    Poppi et al. 2021 (arXiv:2104.10252): it gets the best Average Drop there is, which is why it
-    stands in every table.
+    At the input's size. Poppi et al. 2021 (arXiv:2104.10252): it gets the best Average Drop there
+    is, which is why it stands in every table.
     """
     ones = torch.ones(run.batch, math.prod(run.size), device=run.image.device)
     ones[:, 0] = 0
@@ -98,60 +137,3 @@ def _filtered(values: Tensor, kernel: Tensor, axis: int) -> Tensor:
     cells = values.shape[axis]
     parts = [weight * longer.narrow(axis, i, cells) for i, weight in enumerate(kernel)]
     return torch.stack(parts).sum(0)
-
-
-_NONE = "no paper; a baseline"
-
-ROWS = (
-    Method(
-        name="random",
-        cls="RandomCAM",
-        title="Random",
-        paper=_NONE,
-        formula="uniform noise at the layer's resolution",
-        passes="1 F",
-        needs_gradients=False,
-        class_specific=False,
-        deviations=(
-            "grad-cam weighs each channel by noise, so that its map still follows the activation."
-        ),
-        procedure=random_map,
-    ),
-    Method(
-        name="center",
-        cls="CenterGaussian",
-        title="Center Gaussian",
-        paper=_NONE,
-        formula="a Gaussian in the middle of the image",
-        passes="1 F",
-        needs_gradients=False,
-        class_specific=False,
-        procedure=center_gaussian,
-        looks="input",
-    ),
-    Method(
-        name="sobel",
-        cls="SobelEdges",
-        title="Sobel",
-        paper=_NONE,
-        formula="the size of the image's own gradient",
-        passes="1 F",
-        needs_gradients=False,
-        class_specific=False,
-        procedure=sobel,
-        looks="input",
-    ),
-    Method(
-        name="fakecam",
-        cls="FakeCAM",
-        title="Fake-CAM",
-        paper="Poppi et al. 2021, arXiv:2104.10252",
-        formula="0 at the first position and 1 at all others",
-        passes="1 F",
-        needs_gradients=False,
-        class_specific=False,
-        procedure=fake_cam,
-        looks="input",
-    ),
-)
-"""What each of these is."""

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.errors import LayerError, TargetError
-from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.methods.registry import method
 from gradcam_hooks.network.modules import describe
 from gradcam_hooks.network.outputs import find_logits
 from gradcam_hooks.runs.function_rules import Op, Watching
 from gradcam_hooks.runs.run import Run, TappedLayer
 
-__all__ = ["ROWS", "cam"]
+__all__ = ["cam"]
 
 _SHARE = {torch.float16: 2e-2, torch.bfloat16: 5e-2, torch.float32: 1e-3, torch.float64: 1e-6}
 """How far the logits may be from the proof, as a share of their spread: rounding."""
@@ -40,8 +40,16 @@ class _Linear(Watching):
         return op.plain()
 
 
+@method(
+    paper="Zhou et al. 2016, arXiv:1512.04150, equation 2",
+    cost="2 F",
+    needs_gradients=False,
+    elsewhere="torchcam takes the weights of the only linear layer, whatever lies ahead of it.",
+)
 def cam(run: Run) -> list[Tensor]:
-    """CAM: ``sum_k W[c, k] A_k``, W the weights of the linear layer behind global average pool.
+    """CAM: channels weighted by the head's weights of the class, summed.
+
+    ``sum_k W[c, k] A_k``, W the weights of the linear layer behind global average pool.
 
     Args:
         run: the pass through the layers.
@@ -131,21 +139,3 @@ def _no_head(
         "is CAM on such heads and needs none, or name the layer that the pool reads; of a model "
         "that ends in a softmax explain output='logits'."
     )
-
-
-ROWS = (
-    Method(
-        name="cam",
-        cls="CAM",
-        title="CAM",
-        paper="Zhou et al. 2016, arXiv:1512.04150, equation 2",
-        formula="channels weighted by the head's weights of the class, summed",
-        passes="2 F",
-        needs_gradients=False,
-        deviations=(
-            "torchcam takes the weights of the only linear layer, whatever lies ahead of it."
-        ),
-        procedure=cam,
-    ),
-)
-"""What each of these is."""

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.errors import LayerError, OptionError, TargetError
-from gradcam_hooks.methods.registry import Found, Method
+from gradcam_hooks.methods.registry import Found, method
 from gradcam_hooks.runs.run import Run, TappedLayer
 from gradcam_hooks.runs.tail import Tail
 from gradcam_hooks.targets import AllClasses, Selection, select
 
-__all__ = ["ROWS", "dff", "factorize", "start"]
+__all__ = ["dff", "factorize", "start"]
 
 
 def factorize(
@@ -103,8 +103,23 @@ _TURNS, _BESIDE = 10, 8
 """Subspace iterations, and directions taken along so that the leading ones come out fast."""
 
 
+@method(
+    cls="DFF",
+    paper="Collins et al. 2018, arXiv:1806.10206, section 3.1",
+    cost="1 F + a tail for each concept",
+    needs_gradients=False,
+    class_specific=False,
+    elsewhere=(
+        "grad-cam takes each channel's smallest value off first, leaves the concepts' scale to "
+        "chance, and asks for the classifier; here negative values are 0, a concept's map ends at "
+        "1, and the network itself, from the layer on, tells its class."
+    ),
+)
 def dff(run: Run, *, concepts: int = 4, steps: int = 200) -> Found:
-    """Deep Feature Factorization: maps of the concepts into which a batch's features fall.
+    """Deep Feature Factorization: non-negative factors of the activations of all images, and each
+    factor's class.
+
+    The concepts are those into which a batch's features fall.
 
     Args:
         run: the pass through one layer.
@@ -179,24 +194,3 @@ def _scored(run: Run, layer: TappedLayer, vectors: Tensor) -> Selection:
     assert run.selected.index is not None  # a class was asked for
     classes = run.selected.index[:, None].expand(said.shape[:2])
     return Selection(said.gather(2, classes[..., None]).squeeze(2), classes)
-
-
-ROWS = (
-    Method(
-        name="dff",
-        cls="DFF",
-        title="Deep Feature Factorization",
-        paper="Collins et al. 2018, arXiv:1806.10206, section 3.1",
-        formula="non-negative factors of the activations of all images, and each factor's class",
-        passes="1 F + a tail for each concept",
-        needs_gradients=False,
-        class_specific=False,
-        deviations=(
-            "grad-cam takes each channel's smallest value off first, leaves the concepts' scale to "
-            "chance, and asks for the classifier; here negative values are 0, a concept's map ends "
-            "at 1, and the network itself, from the layer on, tells its class."
-        ),
-        procedure=dff,
-    ),
-)
-"""What each of these is."""

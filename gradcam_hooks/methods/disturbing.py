@@ -13,16 +13,27 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.methods.registry import method
 from gradcam_hooks.runs.checks import check_flag
 from gradcam_hooks.runs.run import Run
 from gradcam_hooks.runs.tail import Tail
 
-__all__ = ["ROWS", "ablationcam", "reciprocam"]
+__all__ = ["ablationcam", "reciprocam"]
 
 
+@method(
+    paper="Ramaswamy and Desai 2020, doi:10.1109/WACV45572.2020.00360, equation 3",
+    cost="1 F + K tails",
+    needs_gradients=False,
+    elsewhere=(
+        "The paper and grad-cam divide by the score, which turns the map over where the score is "
+        "negative; grad-cam ablates to a value below the layer's smallest, not to 0."
+    ),
+)
 def ablationcam(run: Run, *, divide: bool = False) -> list[Tensor]:
-    """Ablation-CAM: ``sum_k w_k A_k``, ``w_k = y - y without k``.
+    """Ablation-CAM: channels weighted by how far the score falls without them, summed.
+
+    ``sum_k w_k A_k``, ``w_k = y - y without k``.
 
     Args:
         run: the undisturbed pass.
@@ -58,10 +69,11 @@ def ablationcam(run: Run, *, divide: bool = False) -> list[Tensor]:
     return raws
 
 
+@method(paper="Byun and Lee 2022, arXiv:2209.14074", cost="1 F + P tails", needs_gradients=False)
 def reciprocam(
     run: Run, *, probability: bool | None = None, gaussian: bool = False
 ) -> list[Tensor]:
-    """Recipro-CAM: the score when the activation is kept at one position alone.
+    """Recipro-CAM: the class's probability when the activation is kept at one position alone.
 
     ``S_i = f(A [at i])``, f the network behind the layer; prefix tokens stay as they are.
 
@@ -133,32 +145,3 @@ def _blurred(mask: Tensor, axis: int) -> Tensor:
 
 def _step(run: Run, index: int, count: int) -> Callable[[int], None]:
     return lambda done: run.step(index * count + done, run.batch * count)
-
-
-ROWS = (
-    Method(
-        name="ablationcam",
-        cls="AblationCAM",
-        title="Ablation-CAM",
-        paper="Ramaswamy and Desai 2020, doi:10.1109/WACV45572.2020.00360, equation 3",
-        formula="channels weighted by how far the score falls without them, summed",
-        passes="1 F + K tails",
-        needs_gradients=False,
-        deviations=(
-            "The paper and grad-cam divide by the score, which turns the map over where the score "
-            "is negative; grad-cam ablates to a value below the layer's smallest, not to 0."
-        ),
-        procedure=ablationcam,
-    ),
-    Method(
-        name="reciprocam",
-        cls="ReciproCAM",
-        title="Recipro-CAM",
-        paper="Byun and Lee 2022, arXiv:2209.14074",
-        formula="the class's probability when the activation is kept at one position alone",
-        passes="1 F + P tails",
-        needs_gradients=False,
-        procedure=reciprocam,
-    ),
-)
-"""What each of these is."""

@@ -16,11 +16,11 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from gradcam_hooks.errors import GradientError
 from gradcam_hooks.maps import minmax, resize
-from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.methods.registry import method
 from gradcam_hooks.runs.function_rules import ELEMENTWISE, UNRULED, Op, Watching, slope
 from gradcam_hooks.runs.run import NoPath, Run
 
-__all__ = ["ROWS", "FullGradient", "full_gradients", "fullgrad"]
+__all__ = ["FullGradient", "full_gradients", "fullgrad"]
 
 _CONVOLUTIONS = frozenset(f"conv{kind}{rank}d" for kind in ("", "_transpose") for rank in (1, 2, 3))
 _SUMS = frozenset(("add", "sub", "subtract", "rsub"))
@@ -216,12 +216,22 @@ _LOST = (
 )
 
 
+@method(
+    paper="Srinivas and Fleuret 2019, arXiv:1905.00780, equation 6",
+    cost="2 F + 1 B",
+    looks="input",
+    elsewhere=(
+        "grad-cam scales each channel by itself, knows modules of 2-D convolutions and batch norms "
+        "only, and does not check that nothing is missing."
+    ),
+)
 def fullgrad(run: Run, *, complete: bool = True) -> list[Tensor]:
-    """FullGrad: ``sum_c psi(x dx) + sum_l sum_c psi(b_l db_l)`` over the biases with space.
+    """FullGrad: the size of input times gradient and of every bias times its gradient, summed.
 
-    ``psi`` takes the size, scales it min-max over all channels of an image, and resizes it to the
-    input. The bias of a batch norm is ``beta - mu gamma / sigma``, that of an elementwise function
-    that is no ReLU ``f(x) - f'(x) x``, that of a product ``-x y`` and of a quotient ``x / y``.
+    ``sum_c psi(x dx) + sum_l sum_c psi(b_l db_l)`` over the biases with space. ``psi`` takes the
+    size, scales it min-max over all channels of an image, and resizes it to the input. The bias of
+    a batch norm is ``beta - mu gamma / sigma``, that of an elementwise function that is no ReLU
+    ``f(x) - f'(x) x``, that of a product ``-x y`` and of a quotient ``x / y``.
 
     Args:
         run: the undisturbed pass.
@@ -266,22 +276,3 @@ def _incomplete(parts: FullGradient) -> str:
         "elementwise. Explain the logit, not a probability (output='logits'); take 'gradcam'; or "
         "pass complete=False for a map of the biases there are."
     )
-
-
-ROWS = (
-    Method(
-        name="fullgrad",
-        cls="FullGrad",
-        title="FullGrad",
-        paper="Srinivas and Fleuret 2019, arXiv:1905.00780, equation 6",
-        formula="the size of input times gradient and of every bias times its gradient, summed",
-        passes="2 F + 1 B",
-        deviations=(
-            "grad-cam scales each channel by itself, knows modules of 2-D convolutions and batch "
-            "norms only, and does not check that nothing is missing."
-        ),
-        procedure=fullgrad,
-        looks="input",
-    ),
-)
-"""What each of these is."""

@@ -10,17 +10,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradcam_hooks.methods.registry import Method
-from gradcam_hooks.methods.spectral import leading
+from gradcam_hooks.methods.registry import method
+from gradcam_hooks.methods.singular import leading
 
 __all__ = [
-    "ROWS",
     "elementwise",
     "gradcam",
     "gradcam_plus",
     "gradcam_plus_plus",
     "hirescam",
     "layercam",
+    "refinecam",
     "summed",
     "weighted",
     "xgradcam",
@@ -45,8 +45,11 @@ def summed(parts: Tensor, *, eigen_smooth: bool = False) -> Tensor:
     return leading(parts, by_peak=False) if eigen_smooth else parts.sum(1)
 
 
+@method(paper="Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2")
 def gradcam(activation: Tensor, gradient: Tensor, *, eigen_smooth: bool = False) -> Tensor:
-    """Grad-CAM: ``sum_k mean(g_k) A_k``.
+    """Grad-CAM: channels weighted by the mean of their gradient over space, summed.
+
+    ``sum_k mean(g_k) A_k``.
 
     Args:
         activation: ``A (batch, channels, *space)``.
@@ -68,6 +71,15 @@ def gradcam(activation: Tensor, gradient: Tensor, *, eigen_smooth: bool = False)
     return weighted(gradient.flatten(2).mean(2), activation, eigen_smooth=eigen_smooth)
 
 
+@method(
+    "gradcam++",
+    paper="Chattopadhyay et al. 2018, arXiv:1710.11063, equations 5 and 19",
+    elsewhere=(
+        "torchcam leaves alpha's denominator out: its weights are the sum of g² relu(g). grad-cam "
+        "adds 1e-6 to the denominator, too much for gradients of 1e-3 and less. The authors' code "
+        "scales alpha to add up to 1 in each channel."
+    ),
+)
 def gradcam_plus_plus(
     activation: Tensor,
     gradient: Tensor,
@@ -75,10 +87,11 @@ def gradcam_plus_plus(
     normalize: bool = False,
     eigen_smooth: bool = False,
 ) -> Tensor:
-    """Grad-CAM++: ``sum_k w_k A_k``, ``w_k = sum(alpha relu(g_k))``.
+    """Grad-CAM++: channels weighted by their positive gradients times alpha, summed.
 
-    ``alpha = g² / (2 g² + sum(A_k) g³)``, and 0 where g or the denominator is 0; computed as
-    ``1 / (2 + sum(A_k) g)``, for the squares and cubes of small gradients vanish.
+    ``sum_k w_k A_k``, ``w_k = sum(alpha relu(g_k))``, ``alpha = g² / (2 g² + sum(A_k) g³)``, and
+    0 where g or the denominator is 0; computed as ``1 / (2 + sum(A_k) g)``, for the squares and
+    cubes of small gradients vanish.
 
     Args:
         activation: ``A (batch, channels, *space)``.
@@ -112,8 +125,36 @@ def gradcam_plus_plus(
     return weighted(weights, activation, eigen_smooth=eigen_smooth)
 
 
+@method(
+    paper="Domeniconi et al. 2026, arXiv:2605.14641",
+    elsewhere="Of one layer, as 'auto' finds it, it is Grad-CAM++: name several.",
+    fuse="product",
+)
+def refinecam(
+    activation: Tensor,
+    gradient: Tensor,
+    *,
+    normalize: bool = False,
+    eigen_smooth: bool = False,
+) -> Tensor:
+    """RefineCAM: the Grad-CAM++ maps of several layers, multiplied.
+
+    This is the map of one layer, `gradcam_plus_plus`, whose arguments these are;
+    ``fuse="product"``, the method's own way, multiplies them. Domeniconi et al. 2026
+    (arXiv:2605.14641).
+
+    >>> activation, gradient = torch.ones(1, 1, 2), torch.tensor([[[1.0, 0.0]]])
+    >>> refinecam(activation, gradient)  # the weight is 1 / (2 + 1 * 2)
+    tensor([[0.2500, 0.2500]])
+    """
+    return gradcam_plus_plus(activation, gradient, normalize=normalize, eigen_smooth=eigen_smooth)
+
+
+@method("gradcam+", paper="Lerma and Lucas 2022, arXiv:2205.10838")
 def gradcam_plus(activation: Tensor, gradient: Tensor, *, eigen_smooth: bool = False) -> Tensor:
-    """Grad-CAM+: ``sum_k mean(relu(g_k)) A_k``.
+    """Grad-CAM+: channels weighted by the mean of their positive gradient, summed.
+
+    ``sum_k mean(relu(g_k)) A_k``.
 
     Args:
         activation: ``A (batch, channels, *space)``.
@@ -135,8 +176,16 @@ def gradcam_plus(activation: Tensor, gradient: Tensor, *, eigen_smooth: bool = F
     return weighted(gradient.flatten(2).relu().mean(2), activation, eigen_smooth=eigen_smooth)
 
 
+@method(
+    paper="Fu et al. 2020, arXiv:2008.02312",
+    elsewhere=(
+        "The authors' code, grad-cam and torchcam add 1e-6, 1e-7 and 1e-8 to a channel's sum."
+    ),
+)
 def xgradcam(activation: Tensor, gradient: Tensor, *, eigen_smooth: bool = False) -> Tensor:
-    """XGrad-CAM: ``sum_k w_k A_k``, ``w_k = sum(g_k A_k / sum(A_k))``.
+    """XGrad-CAM: channels weighted by their gradient's mean under the activation, summed.
+
+    ``sum_k w_k A_k``, ``w_k = sum(g_k A_k / sum(A_k))``.
 
     Args:
         activation: ``A (batch, channels, *space)``.
@@ -166,8 +215,11 @@ def xgradcam(activation: Tensor, gradient: Tensor, *, eigen_smooth: bool = False
     return weighted(weights.sum(2), activation, eigen_smooth=eigen_smooth)
 
 
+@method(paper="Draelos and Carin 2020, arXiv:2011.08891")
 def hirescam(activation: Tensor, gradient: Tensor, *, eigen_smooth: bool = False) -> Tensor:
-    """HiResCAM: ``sum_k g_k A_k``, position by position.
+    """HiResCAM: gradient times activation, position by position, summed over channels.
+
+    ``sum_k g_k A_k``, position by position.
 
     Args:
         activation: ``A (batch, channels, *space)``.
@@ -190,8 +242,11 @@ def hirescam(activation: Tensor, gradient: Tensor, *, eigen_smooth: bool = False
     return summed(gradient * activation, eigen_smooth=eigen_smooth)
 
 
+@method(cls="ElementWiseCAM", paper="no paper; named by the grad-cam library")
 def elementwise(activation: Tensor, gradient: Tensor, *, eigen_smooth: bool = False) -> Tensor:
-    """Element-wise Grad-CAM: ``sum_k relu(g_k A_k)``, position by position.
+    """Element-wise Grad-CAM: the positive part of gradient times activation, summed over channels.
+
+    ``sum_k relu(g_k A_k)``, position by position.
 
     Args:
         activation: ``A (batch, channels, *space)``.
@@ -213,8 +268,11 @@ def elementwise(activation: Tensor, gradient: Tensor, *, eigen_smooth: bool = Fa
     return summed((gradient * activation).relu(), eigen_smooth=eigen_smooth)
 
 
+@method(paper="Jiang et al. 2021, doi:10.1109/TIP.2021.3089943, section III")
 def layercam(activation: Tensor, gradient: Tensor, *, eigen_smooth: bool = False) -> Tensor:
-    """LayerCAM: ``sum_k relu(g_k) A_k``, position by position.
+    """LayerCAM: positive gradient times activation, summed over channels.
+
+    ``sum_k relu(g_k) A_k``, position by position.
 
     Args:
         activation: ``A (batch, channels, *space)``.
@@ -234,89 +292,3 @@ def layercam(activation: Tensor, gradient: Tensor, *, eigen_smooth: bool = False
              [0., 8.]]])
     """
     return summed(gradient.relu() * activation, eigen_smooth=eigen_smooth)
-
-
-ROWS = (
-    Method(
-        name="gradcam",
-        cls="GradCAM",
-        title="Grad-CAM",
-        paper="Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2",
-        formula="channels weighted by the mean of their gradient over space, summed",
-        passes="1 F + 1 B",
-        rule=gradcam,
-    ),
-    Method(
-        name="gradcam++",
-        cls="GradCAMPlusPlus",
-        title="Grad-CAM++",
-        paper="Chattopadhyay et al. 2018, arXiv:1710.11063, equations 5 and 19",
-        formula="channels weighted by their positive gradients times alpha, summed",
-        passes="1 F + 1 B",
-        deviations=(
-            "torchcam leaves alpha's denominator out: its weights are the sum of g² relu(g). "
-            "grad-cam adds 1e-6 to the denominator, too much for gradients of 1e-3 and less. "
-            "The authors' code scales alpha to add up to 1 in each channel."
-        ),
-        rule=gradcam_plus_plus,
-    ),
-    Method(
-        name="refinecam",
-        cls="RefineCAM",
-        title="RefineCAM",
-        paper="Domeniconi et al. 2026, arXiv:2605.14641",
-        formula="the Grad-CAM++ maps of several layers, multiplied",
-        passes="1 F + 1 B",
-        deviations="Of one layer, as 'auto' finds it, it is Grad-CAM++: name several.",
-        rule=gradcam_plus_plus,
-    ),
-    Method(
-        name="gradcam+",
-        cls="GradCAMPlus",
-        title="Grad-CAM+",
-        paper="Lerma and Lucas 2022, arXiv:2205.10838",
-        formula="channels weighted by the mean of their positive gradient, summed",
-        passes="1 F + 1 B",
-        rule=gradcam_plus,
-    ),
-    Method(
-        name="xgradcam",
-        cls="XGradCAM",
-        title="XGrad-CAM",
-        paper="Fu et al. 2020, arXiv:2008.02312",
-        formula="channels weighted by their gradient's mean under the activation, summed",
-        passes="1 F + 1 B",
-        deviations=(
-            "The authors' code, grad-cam and torchcam add 1e-6, 1e-7 and 1e-8 to a channel's sum."
-        ),
-        rule=xgradcam,
-    ),
-    Method(
-        name="hirescam",
-        cls="HiResCAM",
-        title="HiResCAM",
-        paper="Draelos and Carin 2020, arXiv:2011.08891",
-        formula="gradient times activation, position by position, summed over channels",
-        passes="1 F + 1 B",
-        rule=hirescam,
-    ),
-    Method(
-        name="elementwise",
-        cls="ElementWiseCAM",
-        title="Element-wise Grad-CAM",
-        paper="no paper; named by the grad-cam library",
-        formula="the positive part of gradient times activation, summed over channels",
-        passes="1 F + 1 B",
-        rule=elementwise,
-    ),
-    Method(
-        name="layercam",
-        cls="LayerCAM",
-        title="LayerCAM",
-        paper="Jiang et al. 2021, doi:10.1109/TIP.2021.3089943, section III",
-        formula="positive gradient times activation, summed over channels",
-        passes="1 F + 1 B",
-        rule=layercam,
-    ),
-)
-"""What each of these is."""

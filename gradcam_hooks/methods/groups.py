@@ -8,20 +8,29 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.maps import spread
-from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.methods.registry import method
 from gradcam_hooks.runs.checks import check_count, check_flag
 from gradcam_hooks.runs.masks import blurred, masks_of, variant_scores
 from gradcam_hooks.runs.run import Run
 
-__all__ = ["ROWS", "groupcam"]
+__all__ = ["groupcam"]
 
 _CELLS, _WIDTH = 51, 50.0
 """The blur of the authors' code."""
 
 
+@method(
+    paper="Zhang et al. 2021, arXiv:2103.13859",
+    cost="34 F + 1 B",
+    elsewhere=(
+        "The paper de-noises each group's map. The authors' first code kept the largest three "
+        "tenths of all values; their code of today keeps all that is positive, which is done here."
+    ),
+)
 def groupcam(run: Run, *, groups: int = 32, probability: bool | None = None) -> list[Tensor]:
-    """Group-CAM: ``sum_g w_g M_g``, ``M_g = relu(sum of mean(g_k) A_k over the group's channels)``.
+    """Group-CAM: groups of weighted channels, weighted by what the image gains under them, summed.
 
+    ``sum_g w_g M_g``, ``M_g = relu(sum of mean(g_k) A_k over the group's channels)``,
     ``w_g = relu(p(x H_g + blur(x) (1 - H_g)) - p(blur(x)))``, ``H_g = minmax(resize(M_g))``.
 
     Args:
@@ -88,22 +97,3 @@ def _gains(run: Run, index: int, maps: Tensor, soft: Tensor, probability: bool) 
     if len(own):
         gains[living] = (scores(len(own), variants) - base).relu()
     return gains
-
-
-ROWS = (
-    Method(
-        name="groupcam",
-        cls="GroupCAM",
-        title="Group-CAM",
-        paper="Zhang et al. 2021, arXiv:2103.13859",
-        formula="groups of weighted channels, weighted by what the image gains under them, summed",
-        passes="34 F + 1 B",
-        deviations=(
-            "The paper de-noises each group's map. The authors' first code kept the largest three "
-            "tenths of all values; their code of today keeps all that is positive, which is done "
-            "here."
-        ),
-        procedure=groupcam,
-    ),
-)
-"""What it is."""

@@ -19,11 +19,11 @@ from torch import Tensor
 from gradcam_hooks.errors import GradientError, InputError, OptionError
 from gradcam_hooks.maps import resize
 from gradcam_hooks.methods.gradient import gradcam
-from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.methods.registry import method
 from gradcam_hooks.runs.function_rules import Back, Op, Watching, ruled, slope
 from gradcam_hooks.runs.run import NoPath, Run
 
-__all__ = ["ROWS", "guided_backprop", "guided_gradcam", "guided_gradients"]
+__all__ = ["guided_backprop", "guided_gradcam", "guided_gradients"]
 
 _RECTIFIERS = frozenset(["relu", "relu6", "hardtanh", "threshold", "clamp", "clamp_min", "clip"])
 """What a ReLU may be called; those that do not cut at 0 are left alone."""
@@ -146,8 +146,23 @@ _LOST = (
 )
 
 
+@method(
+    "guidedbackprop",
+    cls="GuidedBackprop",
+    paper="Springenberg et al. 2014, arXiv:1412.6806, section 3.4",
+    cost="2 F + 1 B",
+    looks="input",
+    elsewhere=(
+        "Fails the sanity checks of Adebayo et al. 2018. grad-cam and captum guide modules only, "
+        "and where a network has none return the plain gradient; grad-cam leaves its own ReLUs in "
+        "the model, without inplace."
+    ),
+)
 def guided_backprop(run: Run, *, others: str = "error") -> list[Tensor]:
-    """Guided backpropagation: ``sum_c dy/dx_c`` with ``relu(gradient)`` at every ReLU.
+    """Guided Backpropagation: the gradient at the input, only positive gradients let through each
+    ReLU.
+
+    ``sum_c dy/dx_c`` with ``relu(gradient)`` at every ReLU.
 
     **Fails sanity checks (Adebayo et al. 2018): it hardly depends on the upper layers' weights, nor
     on the class.** Do not read it as the reason for an answer.
@@ -172,8 +187,19 @@ def guided_backprop(run: Run, *, others: str = "error") -> list[Tensor]:
     return run.joined(found)
 
 
+@method(
+    "guidedgradcam",
+    paper="Selvaraju et al. 2017, arXiv:1610.02391, section 3.2",
+    cost="2 F + 2 B",
+    elsewhere=(
+        "Fails the sanity checks of Adebayo et al. 2018. captum resizes the map by repeating its "
+        "nearest value unless told otherwise."
+    ),
+)
 def guided_gradcam(run: Run, *, others: str = "error") -> list[Tensor]:
-    """Guided Grad-CAM: ``sum_c guided_c up(relu(Grad-CAM))``.
+    """Guided Grad-CAM: guided backpropagation times the resized Grad-CAM map.
+
+    ``sum_c guided_c up(relu(Grad-CAM))``.
 
     **Fails sanity checks (Adebayo et al. 2018), as `guided_backprop` does**: where the map has
     light, its pattern is guided backpropagation's and hardly depends on the class.
@@ -211,37 +237,3 @@ def guided_gradcam(run: Run, *, others: str = "error") -> list[Tensor]:
             raws.append(torch.where(dark, resize(coarse, run.size), product))
         columns.append(raws)
     return run.joined(columns)
-
-
-ROWS = (
-    Method(
-        name="guidedbackprop",
-        cls="GuidedBackprop",
-        title="Guided Backpropagation",
-        paper="Springenberg et al. 2014, arXiv:1412.6806, section 3.4",
-        formula="the gradient at the input, only positive gradients let through each ReLU",
-        passes="2 F + 1 B",
-        class_specific=True,
-        deviations=(
-            "Fails the sanity checks of Adebayo et al. 2018. grad-cam and captum guide modules "
-            "only, and where a network has none return the plain gradient; grad-cam leaves its own "
-            "ReLUs in the model, without inplace."
-        ),
-        procedure=guided_backprop,
-        looks="input",
-    ),
-    Method(
-        name="guidedgradcam",
-        cls="GuidedGradCAM",
-        title="Guided Grad-CAM",
-        paper="Selvaraju et al. 2017, arXiv:1610.02391, section 3.2",
-        formula="guided backpropagation times the resized Grad-CAM map",
-        passes="2 F + 2 B",
-        deviations=(
-            "Fails the sanity checks of Adebayo et al. 2018. captum resizes the map by repeating "
-            "its nearest value unless told otherwise."
-        ),
-        procedure=guided_gradcam,
-    ),
-)
-"""What each of these is."""

@@ -19,6 +19,7 @@ from gradcam_hooks.attention.capture import Attention, catching, gradients
 from gradcam_hooks.attention.run import see
 from gradcam_hooks.attention.stack import AttentionStack
 from gradcam_hooks.errors import GradientError, LayerError
+from gradcam_hooks.methods.registry import method
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import choose, main_tensor, with_tensor
 from gradcam_hooks.runs.run import Run
@@ -47,8 +48,19 @@ def sensitivity(gradients: Sequence[Tensor]) -> Tensor:
     return torch.stack([one.relu().mean((1, 2)) for one in gradients]).mean(0)
 
 
+@method(
+    paper="Bousselham et al. 2024, arXiv:2404.03214, section 3",
+    cost="3 F + 1 B",
+    looks="attention",
+    elsewhere=(
+        "The authors' code starts two layers before the end unless told otherwise: start_layer=-2; "
+        "it enlarges each layer's map before it adds them, which is the same."
+    ),
+)
 def legrad(run: Run, *, start_layer: int = 0) -> list[Tensor]:
-    """LeGrad: `sensitivity` at the patches, each layer's score being that of its pooled tokens.
+    """LeGrad: positive gradient at each layer's attention of that layer's own score, averaged.
+
+    `sensitivity` at the patches, each layer's score being that of its pooled tokens.
 
     Args:
         run: the undisturbed pass.

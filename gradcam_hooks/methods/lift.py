@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gradcam_hooks.errors import GradientError
-from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.methods.registry import method
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import main_tensor, with_tensor
 from gradcam_hooks.runs.function_rules import ELEMENTWISE, UNRULED, Back, Op, Watching, ruled, slope
 from gradcam_hooks.runs.run import Run, TappedLayer
 
-__all__ = ["ROWS", "contributions", "liftcam"]
+__all__ = ["contributions", "liftcam"]
 
 _POOLS = frozenset(f"{kind}max_pool{rank}d" for kind in ("", "adaptive_") for rank in (1, 2, 3))
 _PRODUCTS = frozenset(("mul", "multiply"))
@@ -261,8 +261,19 @@ def _incomplete(layer: TappedLayer, total: Tensor, fall: Tensor, unruled: dict[s
     )
 
 
+@method(
+    paper="Jung and Oh 2021, arXiv:2102.05228",
+    cost="3 F + 1 B",
+    elsewhere=(
+        "The authors' code takes captum's DeepLift, which knows modules only, loses contributions "
+        "where the windows of a max pool overlap, and takes the plain derivative where the output "
+        "of one nonlinear module is the input of the next."
+    ),
+)
 def liftcam(run: Run) -> list[Tensor]:
-    """LIFT-CAM: ``sum_k w_k A_k``, ``w_k`` the sum over space of DeepLIFT's contributions of A_k.
+    """LIFT-CAM: channels weighted by their DeepLIFT contributions against 0, summed.
+
+    ``sum_k w_k A_k``, ``w_k`` the sum over space of DeepLIFT's contributions of A_k.
 
     Args:
         run: the pass through the layers.
@@ -287,22 +298,3 @@ def liftcam(run: Run) -> list[Tensor]:
             weights = parts.flatten(2).sum(2)
             raws.append(torch.einsum("bc,bc...->b...", weights.to(activation), activation))
     return run.joined(columns)
-
-
-ROWS = (
-    Method(
-        name="liftcam",
-        cls="LIFTCAM",
-        title="LIFT-CAM",
-        paper="Jung and Oh 2021, arXiv:2102.05228",
-        formula="channels weighted by their DeepLIFT contributions against 0, summed",
-        passes="3 F + 1 B",
-        deviations=(
-            "The authors' code takes captum's DeepLift, which knows modules only, loses "
-            "contributions where the windows of a max pool overlap, and takes the plain derivative "
-            "where the output of one nonlinear module is the input of the next."
-        ),
-        procedure=liftcam,
-    ),
-)
-"""What each of these is."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.methods.registry import method
 from gradcam_hooks.runs.checks import check_count, check_one_of, check_range
 from gradcam_hooks.runs.masks import masks_of
 from gradcam_hooks.runs.run import NoPath, Run
 
-__all__ = ["ROWS", "opticam"]
+__all__ = ["opticam"]
 
 _LOSSES = ("score", "difference")
 
@@ -20,9 +20,19 @@ _CHECKS = 10
 """How often, in all steps, it is asked whether the loss still falls."""
 
 
+@method(
+    paper="Zhang et al. 2023, arXiv:2301.07002, equation 8",
+    cost="100 (F + B) at most",
+    quick={"steps": 20},
+    elsewhere=(
+        "The authors' code asks all images of a batch together whether to stop, here each is asked "
+        "by itself. It maximises what Average Drop measures: judge it by other metrics."
+    ),
+)
 def opticam(run: Run, *, steps: int = 100, lr: float = 0.1, loss: str = "score") -> list[Tensor]:
-    """Opti-CAM: ``sum_k softmax(u)_k relu(A_k)``, u such that the image under that map scores best.
+    """Opti-CAM: channels weighted so that the image scores highest under their sum.
 
+    ``sum_k softmax(u)_k relu(A_k)``, u such that the image under that map scores best:
     ``u = argmin loss(y(x), y(x minmax(resize(sum_k softmax(u)_k relu(A_k)))))`` by Adam, from u
     all alike.
 
@@ -113,22 +123,3 @@ class _Search:
             raise NoPath(run.lost())
         change = run.columns()[self.target].detach() - scores
         return change.abs() if self.loss == "difference" else change
-
-
-ROWS = (
-    Method(
-        name="opticam",
-        cls="OptiCAM",
-        title="Opti-CAM",
-        paper="Zhang et al. 2023, arXiv:2301.07002, equation 8",
-        formula="channels weighted so that the image scores highest under their sum",
-        passes="100 (F + B) at most",
-        deviations=(
-            "The authors' code asks all images of a batch together whether to stop, here each is "
-            "asked by itself. It maximises what Average Drop measures: judge it by other metrics."
-        ),
-        procedure=opticam,
-        quick={"steps": 20},
-    ),
-)
-"""What it is."""

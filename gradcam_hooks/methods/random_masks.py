@@ -12,17 +12,24 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.maps import resize
-from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.methods.registry import method
 from gradcam_hooks.runs.checks import check_count, check_flag, check_range
 from gradcam_hooks.runs.masks import variant_scores
 from gradcam_hooks.runs.run import Run
 
-__all__ = ["ROWS", "Masks", "rise"]
+__all__ = ["Masks", "rise"]
 
 _BLOCK = 64
 """Masks added up at once."""
 
 
+@method(
+    paper="Petsiuk et al. 2018, arXiv:1806.07421, equation 6",
+    cost="N F",
+    needs_gradients=False,
+    looks="input",
+    quick={"masks": 256},
+)
 def rise(
     run: Run,
     *,
@@ -31,7 +38,9 @@ def rise(
     keep: float = 0.5,
     probability: bool | None = None,
 ) -> list[Tensor]:
-    """RISE: ``sum_i p(x M_i) M_i / (N keep)`` over N random masks.
+    """RISE: random masks averaged, weighted by the class's probability under each.
+
+    ``sum_i p(x M_i) M_i / (N keep)`` over N random masks.
 
     Args:
         run: the unmasked pass.
@@ -121,20 +130,3 @@ class Masks:
             part = slice(start, start + _BLOCK)
             total += torch.tensordot(scores[part].to(total), self[part], dims=([0], [0]))
         return total
-
-
-ROWS = (
-    Method(
-        name="rise",
-        cls="RISE",
-        title="RISE",
-        paper="Petsiuk et al. 2018, arXiv:1806.07421, equation 6",
-        formula="random masks averaged, weighted by the class's probability under each",
-        passes="N F",
-        needs_gradients=False,
-        procedure=rise,
-        looks="input",
-        quick={"masks": 256},
-    ),
-)
-"""What it is."""

@@ -11,20 +11,30 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.methods.gradient import gradcam, weighted
-from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.methods.registry import method
 from gradcam_hooks.runs.run import Run
 from gradcam_hooks.runs.samplers import Integrate, Noise, noisy
 
-__all__ = ["ROWS", "integrated_gradcam", "smooth_gradcam_plus_plus"]
+__all__ = ["integrated_gradcam", "smooth_gradcam_plus_plus"]
 
 
+@method(
+    "smoothgradcam++",
+    paper="Omeiza et al. 2019, arXiv:1908.01224",
+    cost="N (F + B)",
+    elsewhere=(
+        "The paper prints the first derivative above alpha's bar (first_order=True). torchcam "
+        "weighs the activation of the last noisy image, takes that image's gradient for D1 and "
+        "sum(A D3) for sum(A) D3, and leaves its noise unseeded."
+    ),
+)
 def smooth_gradcam_plus_plus(
     run: Run, *, samples: int = 8, std: float = 0.15, first_order: bool = False
 ) -> list[Tensor]:
-    """Smooth Grad-CAM++: Grad-CAM++ whose derivatives are means over noisy images.
+    """Smooth Grad-CAM++: Grad-CAM++ with derivatives averaged over noisy images, activations clean.
 
-    ``w_k = sum(alpha relu(D1))``, ``alpha = D2 / (2 D2 + sum(A_k) D3)``, and 0 where that is 0 / 0;
-    ``Dn`` the mean of ``g_k^n`` over noisy images, A the clean activation.
+    ``sum_k w_k A_k``, ``w_k = sum(alpha relu(D1))``, ``alpha = D2 / (2 D2 + sum(A_k) D3)``, and 0
+    where that is 0 / 0; ``Dn`` the mean of ``g_k^n`` over noisy images, A the clean activation.
 
     Args:
         run: the clean pass.
@@ -97,10 +107,17 @@ class _Powers:
         )
 
 
+@method(
+    "integratedgradcam",
+    paper="Sattarzadeh et al. 2021, arXiv:2102.07805",
+    cost="N (F + B)",
+    elsewhere="The authors' code takes the left end of each step, and A in place of A - A(0).",
+)
 def integrated_gradcam(run: Run, *, steps: int = 20, baseline: float = 0.0) -> list[Tensor]:
-    """Integrated Grad-CAM: Grad-CAM along the straight path from a baseline to the image.
+    """Integrated Grad-CAM: Grad-CAM of what changes, averaged along the path from a baseline to the
+    image.
 
-    ``mean over t of relu(sum_k mean(g_k(t)) (A_k(t) - A_k(0)))``.
+    The path is straight: ``mean over t of relu(sum_k mean(g_k(t)) (A_k(t) - A_k(0)))``.
 
     Args:
         run: the pass at the image itself.
@@ -114,32 +131,3 @@ def integrated_gradcam(run: Run, *, steps: int = 20, baseline: float = 0.0) -> l
     the steps, and no activation off where no baseline is given.
     """
     return Integrate(steps, baseline).raws(run, gradcam)
-
-
-ROWS = (
-    Method(
-        name="smoothgradcam++",
-        cls="SmoothGradCAMPlusPlus",
-        title="Smooth Grad-CAM++",
-        paper="Omeiza et al. 2019, arXiv:1908.01224",
-        formula="Grad-CAM++ with derivatives averaged over noisy images, activations clean",
-        passes="N (F + B)",
-        deviations=(
-            "The paper prints the first derivative above alpha's bar (first_order=True). torchcam "
-            "weighs the activation of the last noisy image, takes that image's gradient for D1 and "
-            "sum(A D3) for sum(A) D3, and leaves its noise unseeded."
-        ),
-        procedure=smooth_gradcam_plus_plus,
-    ),
-    Method(
-        name="integratedgradcam",
-        cls="IntegratedGradCAM",
-        title="Integrated Grad-CAM",
-        paper="Sattarzadeh et al. 2021, arXiv:2102.07805",
-        formula="Grad-CAM of what changes, averaged along the path from a baseline to the image",
-        passes="N (F + B)",
-        deviations="The authors' code takes the left end of each step, and A in place of A - A(0).",
-        procedure=integrated_gradcam,
-    ),
-)
-"""What each of these is."""

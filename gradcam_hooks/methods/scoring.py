@@ -14,22 +14,41 @@ from torch import Tensor
 
 from gradcam_hooks.errors import OptionError
 from gradcam_hooks.maps import spread
-from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.methods.registry import method
 from gradcam_hooks.runs.checks import check_count, check_one_of, check_range
 from gradcam_hooks.runs.masks import chances, masks_of, variant_scores
 from gradcam_hooks.runs.run import NoPath, Run
 
-__all__ = ["ROWS", "gscorecam", "iscam", "scorecam", "sscam"]
+__all__ = ["gscorecam", "iscam", "scorecam", "sscam"]
 
 _SCORES = ("probability", "increase", "softmax")
+
+_NOISE = (
+    "The authors' code adds noise of std² to the resized channel before anything is scaled, in its "
+    "own units; torchcam's weights are softmaxed over the channels, constant ones among them."
+)
 
 _Vary = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Masks ``(n, *size)``, the numbers of their channels and of their samples, to other masks."""
 
 
+@method(
+    paper="Wang et al. 2020, arXiv:1910.01279, equation 5; weights as in the authors' code",
+    cost="(K + 1) F",
+    needs_gradients=False,
+    quick={"channels": 64},
+    elsewhere=(
+        "Three definitions are in use (score=): the paper's increase of the score over that of a "
+        "black image, its softmax over the channels, and the probability in the authors' code. "
+        "grad-cam and torchcam take the softmax; grad-cam resizes masks with align_corners=True, "
+        "torchcam scales them to [0, 1] before it resizes them; both run constant channels as "
+        "well."
+    ),
+)
 def scorecam(run: Run, *, score: str | None = None, channels: float | None = None) -> list[Tensor]:
-    """Score-CAM: ``sum_k w_k A_k``, w_k the score of the image under the mask that channel k makes.
+    """Score-CAM: channels weighted by the class's probability under the mask each makes, summed.
 
+    ``sum_k w_k A_k``, w_k the score of the image under the mask that channel k makes,
     ``H_k = minmax(resize(A_k))``; a channel without spread weighs nothing.
 
     Args:
@@ -51,8 +70,17 @@ def scorecam(run: Run, *, score: str | None = None, channels: float | None = Non
     return _Family(run, score, channels).raws()
 
 
+@method(
+    paper="Chen et al. 2022, doi:10.1007/978-3-031-26316-3_35",
+    cost="301 F + 1 B",
+    quick={"channels": 64},
+    elsewhere=(
+        "The authors' code also weighs the channels that were not chosen, as if their score were "
+        "0, and resizes masks with align_corners=True."
+    ),
+)
 def gscorecam(run: Run, *, channels: float = 300, score: str | None = "softmax") -> list[Tensor]:
-    """gScoreCAM: Score-CAM of the 300 channels of the highest mean gradient.
+    """gScoreCAM: Score-CAM of the channels with the highest mean gradient.
 
     Args:
         run: the unmasked pass.
@@ -69,6 +97,13 @@ def gscorecam(run: Run, *, channels: float = 300, score: str | None = "softmax")
     return _Family(run, score, channels).raws()
 
 
+@method(
+    paper="Wang et al. 2020, arXiv:2006.14255",
+    cost="(N K + 1) F",
+    needs_gradients=False,
+    quick={"channels": 16, "samples": 4},
+    elsewhere=_NOISE,
+)
 def sscam(
     run: Run,
     *,
@@ -77,7 +112,9 @@ def sscam(
     score: str | None = "softmax",
     channels: float | None = None,
 ) -> list[Tensor]:
-    """SS-CAM: Score-CAM whose scores are means over noisy masks, ``x (H_k + N(0, std²))``.
+    """SS-CAM: Score-CAM with scores averaged over noisy masks.
+
+    Of a channel the score is the mean over ``x (H_k + N(0, std²))``.
 
     Args:
         run: the unmasked pass.
@@ -106,6 +143,13 @@ def sscam(
     return _Family(run, score, channels, samples, noisy).raws()
 
 
+@method(
+    paper="Naidu et al. 2020, arXiv:2010.03023",
+    cost="(N K + 1) F",
+    needs_gradients=False,
+    quick={"channels": 16, "samples": 4},
+    elsewhere="torchcam adds the intensities up as it goes, to 5.5 times the mask where N is 10.",
+)
 def iscam(
     run: Run,
     *,
@@ -113,7 +157,9 @@ def iscam(
     score: str | None = "softmax",
     channels: float | None = None,
 ) -> list[Tensor]:
-    """IS-CAM: Score-CAM whose scores are means over the mask's intensity, ``x H_k i / N``.
+    """IS-CAM: Score-CAM with scores averaged over the mask's intensity.
+
+    Of a channel the score is the mean over ``x H_k i / N``.
 
     Args:
         run: the unmasked pass.
@@ -260,71 +306,3 @@ def _mean_gradients(run: Run) -> list[Tensor]:
         return means(run.look_again(run.image, "cut"))
     except NoPath:
         return means(run.look_again(run.image, "uncut"))
-
-
-_NOISE = (
-    "The authors' code adds noise of std² to the resized channel before anything is scaled, in its "
-    "own units; torchcam's weights are softmaxed over the channels, constant ones among them."
-)
-
-ROWS = (
-    Method(
-        name="scorecam",
-        cls="ScoreCAM",
-        title="Score-CAM",
-        paper="Wang et al. 2020, arXiv:1910.01279, equation 5; weights as in the authors' code",
-        formula="channels weighted by the class's probability under the mask each makes, summed",
-        passes="(K + 1) F",
-        needs_gradients=False,
-        deviations=(
-            "Three definitions are in use (score=): the paper's increase of the score over that of "
-            "a black image, its softmax over the channels, and the probability in the authors' "
-            "code. grad-cam and torchcam take the softmax; grad-cam resizes masks with "
-            "align_corners=True, torchcam scales them to [0, 1] before it resizes them; both run "
-            "constant channels as well."
-        ),
-        procedure=scorecam,
-        quick={"channels": 64},
-    ),
-    Method(
-        name="gscorecam",
-        cls="GScoreCAM",
-        title="gScoreCAM",
-        paper="Chen et al. 2022, doi:10.1007/978-3-031-26316-3_35",
-        formula="Score-CAM of the channels with the highest mean gradient",
-        passes="301 F + 1 B",
-        deviations=(
-            "The authors' code also weighs the channels that were not chosen, as if their score "
-            "were 0, and resizes masks with align_corners=True."
-        ),
-        procedure=gscorecam,
-        quick={"channels": 64},
-    ),
-    Method(
-        name="sscam",
-        cls="SSCAM",
-        title="SS-CAM",
-        paper="Wang et al. 2020, arXiv:2006.14255",
-        formula="Score-CAM with scores averaged over noisy masks",
-        passes="(N K + 1) F",
-        needs_gradients=False,
-        deviations=_NOISE,
-        procedure=sscam,
-        quick={"channels": 16, "samples": 4},
-    ),
-    Method(
-        name="iscam",
-        cls="ISCAM",
-        title="IS-CAM",
-        paper="Naidu et al. 2020, arXiv:2010.03023",
-        formula="Score-CAM with scores averaged over the mask's intensity",
-        passes="(N K + 1) F",
-        needs_gradients=False,
-        deviations=(
-            "torchcam adds the intensities up as it goes, to 5.5 times the mask where N is 10."
-        ),
-        procedure=iscam,
-        quick={"channels": 16, "samples": 4},
-    ),
-)
-"""What each of these is."""

@@ -8,15 +8,25 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradcam_hooks.errors import GradientError
 from gradcam_hooks.methods.gradient import gradcam
-from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.methods.registry import method
 from gradcam_hooks.network.modules import describe
 from gradcam_hooks.runs.run import NoPath, Run
 
-__all__ = ["ROWS", "shapleycam"]
+__all__ = ["shapleycam"]
 
 
+@method(
+    paper="Cai 2025, arXiv:2501.06261",
+    cost="1 F + 2 B, the second through the first",
+    elsewhere=(
+        "The paper explains ReST, which is target=gh.ReST() here; grad-cam explains the logit by "
+        "default, too."
+    ),
+)
 def shapleycam(run: Run) -> list[Tensor]:
-    """ShapleyCAM: ``sum_k w_k A_k``, ``w_k = mean(g_k - (H A)_k / 2)``.
+    """ShapleyCAM: channels weighted by the mean of gradient less half of Hessian times activation.
+
+    ``sum_k w_k A_k``, ``w_k = mean(g_k - (H A)_k / 2)``.
 
     H is the score's Hessian at the layer's activation; ``H A`` is one Hessian-vector product.
 
@@ -80,21 +90,3 @@ def _weighed(run: Run) -> list[Tensor]:
             raws.append(gradcam(activation, layer.layout.channels_first(weights).to(activation)))
         columns.append(raws)
     return run.joined(columns)
-
-
-ROWS = (
-    Method(
-        name="shapleycam",
-        cls="ShapleyCAM",
-        title="ShapleyCAM",
-        paper="Cai 2025, arXiv:2501.06261",
-        formula="channels weighted by the mean of gradient less half of Hessian times activation",
-        passes="1 F + 2 B, the second through the first",
-        deviations=(
-            "The paper explains ReST, which is target=gh.ReST() here; grad-cam explains the logit "
-            "by default, too."
-        ),
-        procedure=shapleycam,
-    ),
-)
-"""What each of these is."""

@@ -8,16 +8,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.methods.registry import method
 
-__all__ = ["ROWS", "fem", "fem_share"]
+__all__ = ["fem", "fem_share"]
 
 _DEVIATIONS = 2
 """How many standard deviations above its mean a value is rare; K in the paper."""
 
 
+@method(
+    paper="Fuad et al. 2020, doi:10.1109/IPTA50016.2020.9286629",
+    needs_gradients=False,
+    elsewhere=(
+        "grad-cam weighs the whole of each channel by its share of such positions (fem_share)."
+    ),
+)
 def fem(activation: Tensor, gradient: Tensor) -> Tensor:
-    """FEM: ``sum_k mean(A_k) [A_k > mean(A_k) + 2 std(A_k)]``: rare values, counted by position.
+    """FEM: where a channel lies two deviations above its mean, weighted by that mean.
+
+    ``sum_k mean(A_k) [A_k > mean(A_k) + 2 std(A_k)]``: rare values, counted by position.
 
     Args:
         activation: ``A (batch, channels, *space)``.
@@ -76,22 +85,3 @@ def _rare(activation: Tensor) -> tuple[Tensor, Tensor]:
     above = above / torch.where(spread, peak, torch.ones_like(peak))
     deviation = above.square().mean(2, keepdim=True).sqrt()
     return mean, spread & (above > _DEVIATIONS * deviation)
-
-
-ROWS = (
-    Method(
-        name="fem",
-        cls="FEM",
-        title="FEM",
-        paper="Fuad et al. 2020, doi:10.1109/IPTA50016.2020.9286629",
-        formula="where a channel lies two deviations above its mean, weighted by that mean",
-        passes="1 F",
-        needs_gradients=False,
-        class_specific=False,
-        deviations=(
-            "grad-cam weighs the whole of each channel by its share of such positions (fem_share)."
-        ),
-        rule=fem,
-    ),
-)
-"""What each of these is."""

@@ -16,26 +16,27 @@ from torch import Tensor
 
 from gradcam_hooks.attention.run import see
 from gradcam_hooks.errors import LayerError, OptionError
-from gradcam_hooks.methods.legrad import legrad, sensitivity
-from gradcam_hooks.methods.registry import Method
+from gradcam_hooks.methods.registry import method
 from gradcam_hooks.network.modules import describe
 from gradcam_hooks.runs.run import Run
 
 __all__ = [
-    "ROWS",
     "HeadFusion",
     "attention_rollout",
     "gradeclip",
     "gradient_rollout",
-    "legrad",
     "loosened",
     "relevance",
     "rolled_out",
-    "sensitivity",
 ]
 
 HeadFusion = Literal["mean", "max", "min"]
 """How the heads of one layer become one."""
+
+_READ = (
+    "The map is read at the class token where the score hangs on it, else at the mean of those "
+    "tokens that it hangs on (a head that pools the patches). "
+)
 
 
 def rolled_out(
@@ -129,6 +130,18 @@ def loosened(query: Tensor, key: Tensor, value: Tensor, gradient: Tensor) -> Ten
     return torch.einsum("bhqd,bhkd->bqk", gradient, value) * scaled
 
 
+@method(
+    "attentionrollout",
+    paper="Abnar and Zuidema 2020, arXiv:2005.00928, equation 1",
+    cost="2 F + 1 B to the last layer",
+    class_specific=False,
+    looks="attention",
+    elsewhere=(
+        _READ
+        + "Most code reads the class token without a look at the head. Some popular code takes the "
+        "largest head and drops the smallest nine tenths: head_fusion='max', discard_ratio=0.9."
+    ),
+)
 def attention_rollout(
     run: Run,
     *,
@@ -136,7 +149,9 @@ def attention_rollout(
     discard_ratio: float = 0.0,
     start_layer: int = 0,
 ) -> list[Tensor]:
-    """Attention rollout: `rolled_out`, at the patches, for the tokens that the head reads.
+    """Attention rollout: attention and identity, half and half, multiplied over the layers.
+
+    `rolled_out`, at the patches, for the tokens that the head reads.
 
     Args:
         run: the undisturbed pass.
@@ -166,8 +181,19 @@ def attention_rollout(
     return run.joined([[raw] for _ in seen.columns()])
 
 
+@method(
+    "gradientrollout",
+    paper="Chefer, Gur and Wolf 2021, arXiv:2103.15679, equations 5 and 6",
+    cost="2 F + 1 B",
+    looks="attention",
+    elsewhere=(
+        _READ + "The authors' notebook for CLIP starts at the last layer alone: start_layer=-1."
+    ),
+)
 def gradient_rollout(run: Run, *, start_layer: int = 0) -> list[Tensor]:
-    """Gradient rollout: `relevance`, at the patches, for the tokens that the head reads.
+    """Gradient rollout: positive gradient times attention, added to the relevance layer by layer.
+
+    `relevance`, at the patches, for the tokens that the head reads.
 
     Args:
         run: the undisturbed pass.
@@ -195,8 +221,20 @@ def gradient_rollout(run: Run, *, start_layer: int = 0) -> list[Tensor]:
     return run.joined(columns)
 
 
+@method(
+    paper="Zhao et al. 2025, arXiv:2502.18816",
+    cost="2 F + 1 B",
+    looks="attention",
+    elsewhere=(
+        "The authors' code runs the last layer with one head in place of all, which is another "
+        "network, and for CLIP sends queries and keys through the output projection; here the "
+        "network is left as it is, and the cosine runs over the channels of all heads."
+    ),
+)
 def gradeclip(run: Run) -> list[Tensor]:
-    """Grad-ECLIP: `loosened` at the last attention, for the tokens that the head reads.
+    """Grad-ECLIP: gradient times value at the last attention, by the nearness of key and query.
+
+    `loosened` at the last attention, for the tokens that the head reads.
 
     Args:
         run: the undisturbed pass.
@@ -238,72 +276,3 @@ def _rows(reading: Tensor, matrix: Tensor) -> Tensor:
     if reading.ndim == 1:
         reading = reading.expand(len(matrix), -1)
     return torch.einsum("bq,bqk->bk", reading.to(matrix.dtype), matrix)
-
-
-_READ = (
-    "The map is read at the class token where the score hangs on it, else at the mean of those "
-    "tokens that it hangs on (a head that pools the patches). "
-)
-
-ROWS = (
-    Method(
-        name="attentionrollout",
-        cls="AttentionRollout",
-        title="Attention rollout",
-        paper="Abnar and Zuidema 2020, arXiv:2005.00928, equation 1",
-        formula="attention and identity, half and half, multiplied over the layers",
-        passes="2 F + 1 B to the last layer",
-        class_specific=False,
-        deviations=(
-            _READ
-            + "Most code reads the class token without a look at the head. Some popular code takes "
-            "the largest head and drops the smallest nine tenths: head_fusion='max', "
-            "discard_ratio=0.9."
-        ),
-        procedure=attention_rollout,
-        looks="attention",
-    ),
-    Method(
-        name="gradientrollout",
-        cls="GradientRollout",
-        title="Gradient rollout",
-        paper="Chefer, Gur and Wolf 2021, arXiv:2103.15679, equations 5 and 6",
-        formula="positive gradient times attention, added to the relevance layer by layer",
-        passes="2 F + 1 B",
-        deviations=(
-            _READ + "The authors' notebook for CLIP starts at the last layer alone: start_layer=-1."
-        ),
-        procedure=gradient_rollout,
-        looks="attention",
-    ),
-    Method(
-        name="legrad",
-        cls="LeGrad",
-        title="LeGrad",
-        paper="Bousselham et al. 2024, arXiv:2404.03214, section 3",
-        formula="positive gradient at each layer's attention of that layer's own score, averaged",
-        passes="3 F + 1 B",
-        deviations=(
-            "The authors' code starts two layers before the end unless told otherwise: "
-            "start_layer=-2; it enlarges each layer's map before it adds them, which is the same."
-        ),
-        procedure=legrad,
-        looks="attention",
-    ),
-    Method(
-        name="gradeclip",
-        cls="GradECLIP",
-        title="Grad-ECLIP",
-        paper="Zhao et al. 2025, arXiv:2502.18816",
-        formula="gradient times value at the last attention, by the nearness of key and query",
-        passes="2 F + 1 B",
-        deviations=(
-            "The authors' code runs the last layer with one head in place of all, which is another "
-            "network, and for CLIP sends queries and keys through the output projection; here the "
-            "network is left as it is, and the cosine runs over the channels of all heads."
-        ),
-        procedure=gradeclip,
-        looks="attention",
-    ),
-)
-"""What each of these is."""

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import gradcam_hooks as gh
 from gradcam_hooks.attention.capture import catching
-from gradcam_hooks.methods.transformers import loosened, relevance, rolled_out, sensitivity
+from gradcam_hooks.methods.legrad import sensitivity
+from gradcam_hooks.methods.transformers import loosened, relevance, rolled_out
 from tests.support.vits import (
     Run,
     clip,

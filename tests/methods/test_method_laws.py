@@ -13,7 +13,8 @@ from torch import Tensor, nn
 import gradcam_hooks as gh
 from gradcam_hooks.maps import finish, minmax
 from gradcam_hooks.methods.concepts import factorize
-from gradcam_hooks.methods.transformers import loosened, relevance, rolled_out, sensitivity
+from gradcam_hooks.methods.legrad import sensitivity
+from gradcam_hooks.methods.transformers import loosened, relevance, rolled_out
 from tests.support.every import CHEAP, attends, vit
 from tests.support.nets import gap_linear, images
 

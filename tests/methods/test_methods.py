@@ -44,10 +44,29 @@ def test_every_exported_class_is_in_the_table_and_the_table_is_closed() -> None:
 
 
 def test_an_unknown_method_names_the_nearest() -> None:
-    for wrong, near in (("grad-cam", "gradcam"), ("GradCAM++", "gradcam++"), ("eigen", "eigencam")):
+    meant = {
+        "grad-cam": "gradcam",
+        "GradCAM": "gradcam",
+        "grad_cam": "gradcam",
+        "GradCAM++": "gradcam++",
+        "LayerCAM": "layercam",
+        "Score-CAM": "scorecam",
+        "EigenCAM": "eigencam",
+        "Deep Feature Factorization": "dff",
+        "SobelEdges": "sobel",
+    }
+    for wrong, near in meant.items():
         told = re.escape(f"no method {wrong!r}; did you mean {near!r}?")
         with pytest.raises(gh.MethodNotFound, match=told):
             gh.explain(torch.nn.Conv2d(3, 3, 3), torch.zeros(1, 3, 8, 8), method=wrong)
+
+
+def test_where_no_method_is_near_none_is_named() -> None:
+    for wrong in ("saliency", "lime", "shap", "lrp", ""):
+        with pytest.raises(
+            gh.MethodNotFound, match=re.escape(f"no method {wrong!r}. gradcam_hooks.")
+        ):
+            gh.explainer(wrong, torch.nn.Conv2d(3, 3, 3))
 
 
 def test_the_page_of_methods_is_what_the_table_says() -> None:

@@ -188,7 +188,7 @@ def test_eigen_smoothing_of_hirescam_is_eigen_grad_cam_and_grad_cam_agrees_once_
     found = gh.explain(net, x, "1", eigen_smooth=True).raw
     centred = parts - parts.mean((2, 3), keepdim=True)
     theirs = torch.from_numpy(get_2d_projection(parts.numpy()))
-    from gradcam_hooks.methods.spectral import leading
+    from gradcam_hooks.methods.singular import leading
 
     for mine, other in zip(leading(centred, by_peak=False), theirs, strict=True):
         assert min((mine - other).abs().max(), (mine + other).abs().max()) < 1e-5

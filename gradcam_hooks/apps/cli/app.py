@@ -279,13 +279,12 @@ def layers(
 def methods(name: flags.AnyMethod = None) -> None:
     """List the methods: formula, cost and paper; of one, all there is to tell."""
     with mistakes_told():
-        from gradcam_hooks.facade import method_named
-        from gradcam_hooks.methods import METHODS
+        from gradcam_hooks.methods import METHODS, method_of
 
         if name is None:
             show_methods(list(METHODS.values()))
         else:
-            show_method(method_named(name))
+            show_method(method_of(name))
 
 
 @app.command()

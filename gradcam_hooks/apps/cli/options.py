@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from gradcam_hooks.errors import DeviceError, InputError, ModelError, TargetError
-from gradcam_hooks.facade import method_named
+from gradcam_hooks.methods import method_of
 from gradcam_hooks.targets import TopK
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def read_methods(word: str) -> str | tuple[str, ...]:
     """
     if word == "all":
         return word
-    names = tuple(dict.fromkeys(method_named(one.strip()).name for one in word.split(",")))
+    names = tuple(dict.fromkeys(method_of(one.strip()).name for one in word.split(",")))
     return names[0] if len(names) == 1 else names
 
 

@@ -26,12 +26,12 @@ from gradcam_hooks.errors import (
     OutputError,
     ProbabilityWarning,
 )
-from gradcam_hooks.facade import explainer, method_named
+from gradcam_hooks.facade import explainer
 from gradcam_hooks.images import Geometry, Picture, Preprocess, load_image
 from gradcam_hooks.layout.evidence import is_attention
 from gradcam_hooks.layout.table import LayerRow, LayerTable
 from gradcam_hooks.layout.table import layers as survey
-from gradcam_hooks.methods import METHODS, Method
+from gradcam_hooks.methods import METHODS, Method, method_of
 from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.outputs import OutputSpec, choose, find_logits
@@ -213,7 +213,7 @@ class Viewer:
             GradCamHooksError: the library's own, whose text says what to do; `ModelError` for
                 whatever else the network raises.
         """
-        method = method_named(asked.method)
+        method = method_of(asked.method)
         rows = [row for row in self.layers if row.name == asked.layer]
         words = asked.target.strip()
         cam = explainer(
