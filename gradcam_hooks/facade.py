@@ -33,7 +33,9 @@ def explainer(
         MethodNotFound: no method of that name.
     """
     row = method_of(method)
-    kind = _CLASSES.get(row.name) or type(row.cls, (Explainer,), {"method": row.name})
+    kind: type[Explainer] = _CLASSES.get(row.name) or type(
+        row.cls, (Explainer,), {"method": row.name}
+    )
     return kind(model, layer, **options)
 
 
