@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gradcam_hooks.layout.canvas import Canvas
+from gradcam_hooks.layout.placement import Placement
 
 __all__ = ["FUSIONS", "enlarge", "finish", "finish_telling", "fuse", "minmax", "resize", "spread"]
 
@@ -96,17 +96,18 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     return maps
 
 
-def enlarge(maps: Tensor, size: Sequence[int], canvas: Canvas | None = None) -> Tensor:
+def enlarge(maps: Tensor, size: Sequence[int], place: Placement | None = None) -> Tensor:
     """A layer's maps ``(n, *layer_space)`` at the input's ``size``.
 
-    Where the network saw the input on a larger canvas, the maps are that canvas's, and the picture
-    is cut out of them.
+    Where the network did not see the input as it is, ``place`` says where the map lies; what the
+    map does not cover is zero.
     """
-    if canvas is not None:
-        maps = resize(maps, canvas.size)
-        for axis, cells in enumerate(canvas.picture, 1):
-            maps = maps.narrow(axis, 0, cells)
-    return resize(maps, size)
+    if place is None or place.whole:
+        return resize(maps, size)
+    for axis, pixels in enumerate(size):
+        weights = place.weights(axis, maps.shape[axis + 1], pixels, maps)
+        maps = (maps.movedim(axis + 1, -1) @ weights).movedim(-1, axis + 1)
+    return maps
 
 
 def _empty(rows: int, columns: int, device: torch.device) -> Tensor:
@@ -117,23 +118,23 @@ def _empty(rows: int, columns: int, device: torch.device) -> Tensor:
     return torch.from_numpy(np.empty((rows, columns), dtype=np.float32))
 
 
-def finish(raw: Tensor, size: Sequence[int], canvas: Canvas | None = None) -> Tensor:
+def finish(raw: Tensor, size: Sequence[int], place: Placement | None = None) -> Tensor:
     """``minmax(resize(relu(raw)))`` in float32: ``(..., *layer_space)`` to ``(..., *size)``.
 
     Min-max sees no constant and no factor, so each map is scaled in its own precision before it
     becomes float32: one of small spread high above zero keeps its digits. Whether a map has spread
     is asked of the raw map, because resizing a constant makes differences of rounding that the
     scaling would blow up to a picture. A map with a value that is not finite is all zeros. Where
-    the network saw the input on a larger canvas, the map is that of the canvas, and the picture is
-    cut out of it first. A raw map in the graph gives a map in the graph, and keeps its precision.
+    the network saw only a part of the input, or more than it, ``place`` says where the map lies.
+    A raw map in the graph gives a map in the graph, and keeps its precision.
     """
-    return finish_telling(raw, size, canvas)[0]
+    return finish_telling(raw, size, place)[0]
 
 
 def finish_telling(
     raw: Tensor,
     size: Sequence[int],
-    canvas: Canvas | None = None,
+    place: Placement | None = None,
     precision: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`finish`, and which maps came out blank: bool ``(...)``, without a look at each value.
@@ -151,7 +152,7 @@ def finish_telling(
     step = max(1, _BLOCK // math.prod(size))
     for start in range(0, len(low), step):
         block = slice(start, start + step)
-        flat = enlarge(low[block], size, canvas).flatten(1)
+        flat = enlarge(low[block], size, place).flatten(1)
         if maps is None:
             scaled, one = _scaled(flat)
             parts.append(scaled)
