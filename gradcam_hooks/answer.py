@@ -114,17 +114,17 @@ def answer(
         else:
             break
     size, scores = run.size, run.scores
-    if question.fuse == "lnorm" and len(raws) > 1 and run.canvas is not None:
+    if question.fuse == "lnorm" and len(raws) > 1 and run.place is not None:
         raise LayerError(
-            "fuse='lnorm' compares layers at their own resolution, which is that of a canvas here, "
-            "larger than the pictures. Take another: fuse='product'."
+            "fuse='lnorm' compares layers at their own resolution, and this network does not see "
+            "the pictures as they are: it crops, pads or turns them. Take another: fuse='product'."
         )
     probability = _probability(run) if row.needs_gradients and row.class_specific else None
     if probability is not None:
         warn_of_probabilities(probability)
-    canvas = None if row.looks == "input" else run.canvas  # the input itself has no canvas
+    place = None if row.looks == "input" else run.place  # a map of the input lies on it
     with _full_precision(scores.device), torch.set_grad_enabled(question.differentiable):
-        finished = [finish_telling(raw, size, canvas, _precision(run)) for raw in raws]
+        finished = [finish_telling(raw, size, place, _precision(run)) for raw in raws]
         maps = fuse([one for one, _ in finished], question.fuse, len(size), raws)
     blank = torch.stack([blank for _, blank in finished]).all(0)
     if len(finished) > 1:  # maps that cancel each other leave nothing either

@@ -50,6 +50,7 @@ class Options(TypedDict, total=False):
 
     output: OutputSpec
     layout: str | None
+    axes: str | None
     fuse: str
     call: int | Literal["all"] | None
     labels: Sequence[str] | None
@@ -128,6 +129,7 @@ class Explainer:
         output: OutputSpec = None,
         layout: str | None = None,
         fuse: str = "mean",
+        axes: str | None = None,
         call: int | Literal["all"] | None = None,
         labels: Sequence[str] | None = None,
         preprocess: Preprocess | None = None,
@@ -159,7 +161,7 @@ class Explainer:
         self.preprocess = preprocess
         _check_options(row, parameters, sampler, differentiable=differentiable)
         known = tuple(labels) if labels is not None else _labels_of(model)
-        asked = Asked(model, output, layout, known, generator, progress)
+        asked = Asked(model, output, layout, axes, known, generator, progress)
         self._question = Question(asked, self.method, fuse, parameters, differentiable, sampler)
         self._stack: ExitStack | None = None
         self._taps: Taps | None = None

@@ -114,5 +114,5 @@ def see(run: Run) -> Seen:
                 ) from error
         chosen = choose(output, run.asked.output)
         scores = select(run.settled, chosen, run.batch, run.asked.labels).scores
-    stack = stack_of(caught, run.model, run.batch, run.size, run.asked.layout)
+    stack = stack_of(caught, run.model, run.batch, run.size, run.axes, run.asked.layout)
     return Seen(run, stack, scores)

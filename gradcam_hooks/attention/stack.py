@@ -21,7 +21,10 @@ from torch.autograd.graph import Node
 from gradcam_hooks.attention.capture import Attention, Caught
 from gradcam_hooks.errors import LayerError, LayoutError
 from gradcam_hooks.layout.evidence import extra_tokens, is_attention
-from gradcam_hooks.layout.rules import Layout, infer
+from gradcam_hooks.layout.input_axes import InputAxes
+from gradcam_hooks.layout.pattern import parse
+from gradcam_hooks.layout.reading import Layout, bind
+from gradcam_hooks.layout.rules import infer, said
 from gradcam_hooks.network.modules import describe, named
 
 __all__ = ["AttentionStack", "stack_of"]
@@ -67,7 +70,12 @@ class AttentionStack:
 
 
 def stack_of(
-    caught: Caught, model: nn.Module, batch: int, size: Sequence[int], asked: str | None
+    caught: Caught,
+    model: nn.Module,
+    batch: int,
+    size: Sequence[int],
+    axes: InputAxes,
+    asked: str | None = None,
 ) -> AttentionStack:
     """The stack over the image's tokens.
 
@@ -75,8 +83,9 @@ def stack_of(
         caught: what was seen in one run.
         model: the network that ran.
         batch: how many images went in.
-        size: the spatial size of the input.
-        asked: the layout that the user named, if any.
+        size: the input's sizes along its words of space.
+        axes: the axes of the input.
+        asked: the layout that the user said, if any.
 
     Raises:
         LayerError: there is no attention, or none that gives up its weights; or they are not over
@@ -86,12 +95,7 @@ def stack_of(
     modules = named(model)
     kind = type(model).__name__
     if not caught.attentions:
-        mute = _attending(caught, modules)
-        raise LayerError(
-            _unseen(kind, mute)
-            if mute
-            else f"{kind} has no attention whose weights could be followed. {_INSTEAD}"
-        )
+        raise LayerError(_unseen(kind, _attending(caught, modules)))
     beside = _Side(caught, modules)
     mine = [one for one in caught.attentions if beside.holds(one.name)]
     for one in mine:
@@ -131,7 +135,7 @@ def stack_of(
     ]
     if mute:
         raise LayerError(_unseen(kind, mute))
-    layout = _layout(layers[0], caught, modules, batch, size, asked)
+    layout = _layout(layers[0], caught, modules, batch, size, axes, asked)
     blocks = _blocks(layers, caught, modules, batch)
     given = caught.visits[blocks[-1]].output if blocks[-1] else None
     sequence_first = given is not None and given[0] == tokens and given[1] == batch
@@ -203,6 +207,8 @@ def _attending(caught: Caught, modules: Mapping[str, nn.Module]) -> list[str]:
 
 
 def _unseen(kind: str, mute: Sequence[str]) -> str:
+    if not mute:
+        return f"{kind} has no attention whose weights could be followed. {_INSTEAD}"
     shown = ", ".join(map(repr, mute[:3])) + (", ..." if len(mute) > 3 else "")
     return (
         f"{kind} attends in {shown}, but no softmax over tokens was seen there: it has none "
@@ -219,32 +225,31 @@ def _layout(
     modules: Mapping[str, nn.Module],
     batch: int,
     size: Sequence[int],
+    axes: InputAxes,
     asked: str | None,
 ) -> Layout:
     """Where the patches are; the tokens' axis is known, so the order of axes is not asked."""
     visit = caught.visits.get(first.name)
     shapes = [shape for shape in visit.inputs if len(shape) == 3] if visit else []
     channels = shapes[0][-1] if shapes else first.weights.shape[1]
-    grid = asked.partition(":")[1:] if asked is not None and asked.startswith("tokens") else None
-    if len(size) == 1 and not (grid and grid[1]):
+    shape = (batch, first.keys, channels)
+    # Of a layout that was said for layers, tokens alone concern the attention.
+    if asked is not None and (":" in asked or (" " in asked and len(parse(asked).axes) == 3)):
+        return said(asked, shape, size, first.name, modules, axes, batch)
+    if len(size) == 1:
         extra = extra_tokens(first.name, modules)
         prefix, behind = (extra.ahead, extra.behind) if extra is not None else (0, 0)
         count = first.keys - prefix - behind
         if count > 0 and size[0] % count == 0:
-            return Layout("tokens", channels, (count,), prefix, behind=behind)
+            terms = (prefix, axes.space[0], behind)
+            text = f"b {'+'.join(str(one) for one in terms if one)} c"
+            return bind(text, shape, axes, size, batch)
         raise LayoutError(
             f"the attention in {describe(first.name)} has {first.keys} tokens for an input of "
             f"length {size[0]}, which is no whole number of steps for each. Say which they are, as "
             f"in layout='tokens:1+{first.keys - 1}'."
         )
-    return infer(
-        (batch, first.keys, channels),
-        tuple(size),
-        first.name,
-        modules,
-        "tokens" + "".join(grid) if grid is not None else None,
-        batch=batch,
-    )
+    return infer(shape, size, first.name, modules, axes, batch=batch)
 
 
 def _blocks(

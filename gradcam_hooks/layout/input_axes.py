@@ -17,13 +17,35 @@ from gradcam_hooks.errors import LayoutError
 from gradcam_hooks.layout.pattern import BATCH, Pattern, parse
 from gradcam_hooks.layout.sizes import solve
 
-__all__ = ["CHANNELS", "InputAxes"]
+__all__ = ["CHANNELS", "InputAxes", "usual_words"]
 
 CHANNELS = "c"
 """The word for channels."""
 
 _DEFAULTS = {2: "b t", 3: "b c t", 4: "b c h w", 5: "b c d h w"}
 """How an input is read where nobody says otherwise, by how many axes it has."""
+
+
+def usual_words(rank: int, channel: int | None) -> list[str] | None:
+    """What the axes of an input are usually called, by where its channels are.
+
+    Args:
+        rank: how many axes it has, the first of them the batch.
+        channel: which of them is channels; None where none is.
+
+    Returns:
+        A word for each axis; None where nothing is usual for so many of space.
+
+    >>> usual_words(5, 2), usual_words(3, None)
+    (['b', 't', 'c', 'h', 'w'], ['b', 'h', 'w'])
+    """
+    space = {1: ["t"], 2: ["h", "w"], 3: ["d" if channel == 1 else "t", "h", "w"]}
+    words = space.get(rank - 1 - (channel is not None))
+    if words is None:
+        return None
+    if channel is not None:
+        words.insert(channel - 1, CHANNELS)
+    return [BATCH, *words]
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from gradcam_hooks.errors import LayerError, LayoutError, OutputError
-from gradcam_hooks.layout.canvas import watched
 from gradcam_hooks.layout.evidence import beside_the_image
-from gradcam_hooks.layout.rules import Layout, infer
+from gradcam_hooks.layout.placement import Placement, watched
+from gradcam_hooks.layout.reading import Layout
+from gradcam_hooks.layout.rules import infer, input_axes
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooks import Call, Tap
-from gradcam_hooks.network.inputs import check_model, copied, find_image, space_of, usable
+from gradcam_hooks.network.inputs import check_model, copied, find_image, usable
 from gradcam_hooks.network.modules import describe, named, unwrap
 from gradcam_hooks.network.outputs import (
     OutputSpec,
@@ -134,7 +135,7 @@ class _Record:
     gradients: bool
     visits: dict[str, _Visit] = field(default_factory=dict)
     output: object = None
-    canvas: tuple[int, ...] | None = None
+    place: Placement | None = None
 
     def hook(self, name: str) -> Callable[[nn.Module, object, object], object]:
         def hook(module: nn.Module, args: object, output: object) -> object:
@@ -155,10 +156,10 @@ class _Record:
         with ExitStack() as stack:
             for name, module in self.model.named_modules():
                 stack.callback(module.register_forward_hook(self.hook(name)).remove)
-            canvases = stack.enter_context(watched(self.model))
+            places = stack.enter_context(watched(self.model))
             with torch.set_grad_enabled(self.gradients):
                 self.output = self.model(*copied(list(args)), **copied(dict(kwargs)))
-        self.canvas = canvases[-1].size if canvases else None
+        self.place = places[-1] if places else None
 
 
 def _shape(output: object) -> str:
@@ -345,20 +346,21 @@ def _reached(gradient: Tensor | None, layout: Layout | None) -> bool:
 
 
 def _rows(record: _Record, image: Tensor) -> list[LayerRow]:
-    modules, size = named(record.model), record.canvas or space_of(image, record.model)
+    modules, axes = named(record.model), input_axes(image.shape, record.model)
+    seen = record.place.seen if record.place is not None else None
+    size = axes.size(image.shape) if seen is None else seen
     rows = []
     for visit in record.visits.values():
         layout = None
         if isinstance(visit.output, tuple) and len(visit.output) > 2:
             with suppress(LayoutError):
                 layout = infer(
-                    visit.output, size, visit.name, modules, batch=len(image), grid=visit.grid
+                    visit.output, size, visit.name, modules, axes, batch=len(image), grid=visit.grid
                 )
         spatial = (
             layout is not None
             and math.prod(layout.space) > 1
             and isinstance(visit.output, tuple)
-            and visit.output[layout.batch_axis] == len(image)
             and not beside_the_image(visit.name, modules)
         )
         reached: bool | None = None

@@ -179,8 +179,8 @@ def _scored(run: Run, layer: TappedLayer, vectors: Tensor) -> Selection:
         tail = Tail(wide, layer, index)
 
         def filled(part: slice, tail: Tail = tail) -> Tensor:
-            copies, view = tail.copies(part.stop - part.start)
-            view[:] = vectors[part].view(*vectors[part].shape, *[1] * (view.ndim - 2))
+            copies = tail.copies(part.stop - part.start)
+            copies[:] = vectors[part].view(*vectors[part].shape, *[1] * (copies.ndim - 2))
             return copies
 
         scores.append(tail.scores(len(vectors), filled))

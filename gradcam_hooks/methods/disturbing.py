@@ -110,26 +110,25 @@ def reciprocam(
 
 def _without(tail: Tail, part: slice) -> Tensor:
     """Copies of the activation, each without one of the channels in ``part``."""
-    copies, view = tail.copies(part.stop - part.start)
-    rows = torch.arange(len(view), device=view.device)
-    view[rows, part.start + rows] = 0
+    copies = tail.copies(part.stop - part.start)
+    rows = torch.arange(len(copies), device=copies.device)
+    copies[rows, part.start + rows] = 0
     return copies
 
 
 def _kept_at(tail: Tail, part: slice, *, gaussian: bool) -> Tensor:
     """Copies of the activation, each kept at one of the positions in ``part`` alone."""
-    copies, view = tail.copies(part.stop - part.start)
-    space = view.shape[2:]
-    at = torch.zeros(len(view), math.prod(space), dtype=view.dtype, device=view.device)
-    rows = torch.arange(len(view), device=view.device)
+    copies = tail.copies(part.stop - part.start)
+    space, count = copies.shape[2:], len(copies)
+    at = torch.zeros(count, math.prod(space), dtype=copies.dtype, device=copies.device)
+    rows = torch.arange(count, device=copies.device)
     at[rows, part.start + rows] = 1
-    mask = at.view(len(view), 1, *space)
-    own = (view * mask).flatten(2).sum(2).view(*view.shape[:2], *[1] * len(space))
+    mask = at.view(count, 1, *space)
+    own = (copies * mask).flatten(2).sum(2).view(*copies.shape[:2], *[1] * len(space))
     if gaussian:
         for axis in range(2, mask.ndim):
             mask = _blurred(mask, axis)
-    view.copy_(own * mask)
-    return copies
+    return own * mask
 
 
 def _blurred(mask: Tensor, axis: int) -> Tensor:

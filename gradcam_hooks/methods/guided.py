@@ -220,7 +220,7 @@ def guided_gradcam(run: Run, *, others: str = "error") -> list[Tensor]:
         GradientError: as for `guided_backprop`.
         InputError: pictures that the model itself puts on a larger canvas.
     """
-    if run.canvas is not None:
+    if run.place is not None:
         raise InputError(
             "Guided Grad-CAM multiplies pixels of the input by a map of the layer, and this model "
             "puts the pictures on a canvas of its own in between. Take 'gradcam'."

@@ -206,9 +206,8 @@ def _running(run: Run, layer: TappedLayer, watch: _Lifting, *, zero: bool) -> It
         watch.active = True
         if not zero:
             return None
-        empty = given.clone()
-        layer.layout.channels_first(empty).zero_()
-        return with_tensor(output, given, empty)
+        empty = torch.zeros_like(layer.layout.channels_first(given))
+        return with_tensor(output, given, layer.layout.put(empty, given))
 
     module = named(run.model)[layer.name]
     with ExitStack() as stack:

@@ -40,24 +40,6 @@ def find_image(args: Sequence[object], kwargs: Mapping[str, object], model: nn.M
     )
 
 
-def space_of(image: Tensor, model: nn.Module) -> tuple[int, ...]:
-    """The input's space: its axes behind the batch and the channels.
-
-    Videos may come as ``(batch, frames, channels, height, width)``, as transformers' networks take
-    them: then the channels of the first three-dimensional convolution are the third axis.
-
-    >>> import torch
-    >>> net = torch.nn.Conv3d(3, 8, 2)
-    >>> space_of(torch.zeros(1, 3, 16, 32, 40), net), space_of(torch.zeros(1, 16, 3, 32, 40), net)
-    ((16, 32, 40), (16, 32, 40))
-    """
-    if image.ndim == 5:
-        first = next((one for one in model.modules() if isinstance(one, nn.Conv3d)), None)
-        if first is not None and first.in_channels == image.shape[2] != image.shape[1]:
-            return (image.shape[1], *image.shape[3:])
-    return tuple(image.shape[2:])
-
-
 def with_image(
     args: Sequence[object], kwargs: Mapping[str, object], image: Tensor, new: Tensor
 ) -> tuple[list[object], dict[str, object]]:

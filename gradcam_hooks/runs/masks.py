@@ -37,7 +37,7 @@ def masks_of(run: Run, maps: Tensor) -> Tensor:
         InputError: the input has its channels behind its frames.
     """
     _check_channels(run)
-    return minmax(enlarge(maps, run.size, run.canvas), len(run.size))
+    return minmax(enlarge(maps, run.size, run.place), len(run.size))
 
 
 def variant_scores(

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from gradcam_hooks.errors import GradientError, LayerError, TargetError
-from gradcam_hooks.layout.canvas import Canvas, watched
-from gradcam_hooks.layout.rules import Layout, infer
+from gradcam_hooks.errors import GradientError, TargetError
+from gradcam_hooks.layout.input_axes import InputAxes
+from gradcam_hooks.layout.placement import Placement, watched
+from gradcam_hooks.layout.reading import Layout
+from gradcam_hooks.layout.rules import infer, input_axes, said
 from gradcam_hooks.network.hooks import Pass, Tap, Tapped, Taps, Way
-from gradcam_hooks.network.inputs import copied, of_one, space_of, with_image
+from gradcam_hooks.network.inputs import copied, of_one, with_image
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import OutputSpec, choose, find_logits
 from gradcam_hooks.targets import AllClasses, Selection, Target, TopK, select, settle
@@ -50,6 +52,7 @@ class Asked:
         model: the network.
         output: which part of its output to explain.
         layout: how activations are to be read; None to infer it.
+        axes: what the input's axes are; None to infer them.
         labels: the classes' names, where they are known.
         generator: where chance comes from, in methods that draw.
         progress: told of each step of a method that has many.
@@ -58,6 +61,7 @@ class Asked:
     model: nn.Module
     output: OutputSpec = None
     layout: str | None = None
+    axes: str | None = None
     labels: tuple[str, ...] | None = None
     generator: torch.Generator | None = None
     progress: Progress | None = None
@@ -102,7 +106,8 @@ class Run:
         layers: the tapped layers, in the order named.
         chosen: the part of the output that is explained, in the graph.
         selected: the scores, ``(batch[, targets])``, and their class numbers.
-        canvas: where a detector put the pictures on a larger one of its own.
+        axes: the axes of the image.
+        place: where a layer's map lies on the image, where that is not all of it.
         autocast: whether autocast surrounded the pass, and its type; it surrounds others as well.
         notes: sentences on what a method chose by itself, for the result to carry.
     """
@@ -117,7 +122,8 @@ class Run:
     layers: Sequence[TappedLayer]
     chosen: object
     selected: Selection
-    canvas: Canvas | None
+    axes: InputAxes
+    place: Placement | None
     notes: list[str] = field(default_factory=list)
     autocast: tuple[bool, torch.dtype] = (False, torch.bfloat16)
 
@@ -138,8 +144,8 @@ class Run:
 
     @property
     def size(self) -> tuple[int, ...]:
-        """The input's space."""
-        return space_of(self.image, self.model)
+        """The input's space: its sizes along its words of space."""
+        return self.axes.size(self.image.shape)
 
     def columns(self) -> Sequence[Tensor]:
         """The scores of one target of each image at a time, ``(batch,)`` each, in the graph."""
@@ -331,13 +337,13 @@ def look(
         LayerDidNotRun, LayerError, LayoutError: about a layer.
         OutputError, TargetError: about the score.
     """
-    with watched(asked.model) if _listed(args) else _no_canvas() as canvases:
+    axes = input_axes(image.shape, asked.model, asked.axes)
+    with watched(asked.model) if _listed(args) else _unmoved() as places:
         given = (copied(list(args)), copied(dict(kwargs))) if fresh else (args, kwargs)
         passed = taps.forward(*given, way)
-    canvas = canvases[-1] if canvases else None
-    space = space_of(image, asked.model) if canvas is None else canvas.size
-    modules = named(asked.model)
-    layers = [_read(one, asked, len(image), space, modules) for one in passed.select()]
+    place = places[-1] if places else None
+    size = axes.size(image.shape) if place is None or place.seen is None else place.seen
+    layers = [_read(one, asked, len(image), axes, size) for one in passed.select()]
     with torch.set_grad_enabled(way != "forward"):
         chosen = choose(passed.output, asked.output)
         selected = select(target, chosen, len(image), asked.labels)
@@ -354,7 +360,8 @@ def look(
         layers,
         chosen,
         selected,
-        canvas,
+        axes,
+        place,
         autocast=autocast,
     )
 
@@ -368,7 +375,7 @@ def summed(asked: Asked, target: Target, batch: int) -> Callable[[object], Tenso
     return total
 
 
-def _no_canvas() -> AbstractContextManager[list[Canvas]]:
+def _unmoved() -> AbstractContextManager[list[Placement]]:
     return nullcontext([])
 
 
@@ -378,18 +385,11 @@ def _listed(args: Sequence[object]) -> bool:
 
 
 def _read(
-    tapped: Tapped,
-    asked: Asked,
-    batch: int,
-    space: tuple[int, ...],
-    modules: Mapping[str, nn.Module],
+    tapped: Tapped, asked: Asked, batch: int, axes: InputAxes, size: Sequence[int]
 ) -> TappedLayer:
-    shape, grid = tuple(tapped.tap.activation.shape), tapped.tap.grid
-    layout = infer(shape, space, tapped.name, modules, asked.layout, batch=batch, grid=grid)
-    if shape[layout.batch_axis] != batch:
-        raise LayerError(
-            f"layer {describe(tapped.name)} gives {shape}, where axis {layout.batch_axis} is not "
-            f"the batch of {batch}. Name a layer that keeps the batch; "
-            "gradcam_hooks.layers(model, x) lists those that ran."
-        )
+    shape, modules = tuple(tapped.tap.activation.shape), named(asked.model)
+    if asked.layout is not None:
+        layout = said(asked.layout, shape, size, tapped.name, modules, axes, batch)
+    else:
+        layout = infer(shape, size, tapped.name, modules, axes, batch=batch, grid=tapped.tap.grid)
     return TappedLayer(tapped.name, tapped.label, tapped.call, tapped.tap, layout)

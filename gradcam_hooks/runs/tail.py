@@ -44,17 +44,12 @@ class Tail:
         self._origin, self._layer, self._index = run, layer, index
         self._module = named(run.model)[layer.name]
         self._way: _Way | None = None
-        axis = layer.layout.batch_axis
-        self.activation = layer.tap.activation.detach().narrow(axis, index, 1)
+        self._layout = layer.layout
+        self.activation = layer.layout.of_one(layer.tap.activation.detach(), index)
 
-    def copies(self, count: int) -> tuple[Tensor, Tensor]:
-        """``count`` copies of the activation, and the same memory as ``(count, channels, *space)``.
-
-        What is written to the second stands in the first, which is what `scores` takes.
-        """
-        axis = self._layer.layout.batch_axis
-        copies = self.activation.repeat_interleave(count, axis)
-        return copies, self._layer.layout.channels_first(copies)
+    def copies(self, count: int) -> Tensor:
+        """``count`` copies of the activation, ``(count, channels, *space)``, to be written to."""
+        return self._layout.channels_first(self.activation).repeat_interleave(count, 0)
 
     def scores(
         self,
@@ -68,7 +63,7 @@ class Tail:
 
         Args:
             count: how many variants there are.
-            variants: takes a slice of them, returns them in the layer's own axes, as `copies` do.
+            variants: takes a slice of them, returns them, ``(n, channels, *space)``.
             probability: the class's softmax probability rather than its score.
             done: told how many are done.
 
@@ -78,7 +73,7 @@ class Tail:
         size = size_for(_AHEAD * self.activation.nbytes, self.activation.device)
 
         def scores_of_part(part: slice) -> Tensor:
-            wide = variants(part)
+            wide = self._layout.put(variants(part), self.activation)
             if self._way is None:
                 self._way = self._works()
             return self._run(wide, self._way, probability=probability)
@@ -90,9 +85,11 @@ class Tail:
 
         Judged by variants that are far apart, each alone and all together.
         """
-        axis = self._layer.layout.batch_axis
-        probes = [self.activation, torch.zeros_like(self.activation), self.activation / 2]
-        alone = torch.cat([self._run(one, "single") for one in probes])
+        own_map = self._layout.channels_first(self.activation)
+        probes = torch.cat([own_map, torch.zeros_like(own_map), own_map / 2, own_map])
+        together = self._layout.put(probes, self.activation)
+        alone = self._run(self._layout.put(probes[:3], self.activation), "single")
+        expected = torch.cat([alone, alone[:1]])
         own = self._origin.scores.detach()[self._index]
         if not _alike(alone[:1], own[None]):
             raise LayerError(
@@ -101,8 +98,6 @@ class Tail:
                 "network draws random numbers or keeps a state between calls; a method that needs "
                 "gradients alone, such as 'gradcam', does without a second run."
             )
-        together = torch.cat([*probes, probes[0]], axis)
-        expected = torch.cat([alone, alone[:1]])
         ways: tuple[_Way, ...] = ("wide", "repeated")
         for way in ways:
             try:
@@ -114,13 +109,10 @@ class Tail:
         return "single"
 
     def _run(self, wide: Tensor, way: _Way, *, probability: bool = False) -> Tensor:
-        run, axis = self._origin, self._layer.layout.batch_axis
-        count = wide.shape[axis]
+        run, count = self._origin, self._layout.batch(wide.shape)
         if way == "single" and count > 1:
-            each = [
-                self._run(one, way, probability=probability) for one in torch.split(wide, 1, axis)
-            ]
-            return torch.cat(each)
+            apart = [self._layout.of_one(wide, number) for number in range(count)]
+            return torch.cat([self._run(one, way, probability=probability) for one in apart])
         images = run.image[self._index : self._index + 1]
         if way == "repeated":
             images = images.expand(count, *images.shape[1:])

@@ -105,7 +105,7 @@ def test_every_picture_has_an_overlay_at_its_own_size_and_a_line_in_order(photos
         assert line["label"] == "abc"[line["predicted"]]
         assert (line["target"], line["target_label"]) == (line["predicted"], line["label"])
         assert (line["layer"], line["method"], line["error"]) == ("features", "gradcam", None)
-        assert line["layouts"] == ["8 channels x 8x10 (channels-first)"]
+        assert line["layouts"] == ["b c=8 h=8 w=10"]
         geometry = Geometry.from_dict(line["geometry"])
         assert geometry.input == SIZE
     assert not (out / "results.jsonl.part").exists()

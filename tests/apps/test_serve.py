@@ -144,7 +144,7 @@ def test_the_numbers_are_those_of_the_explanation(viewer):
         "star (4)",
         f"{caption.score:.4g}",
         f"{100 * caption.probability:.1f} %",
-        "72 channels x 16x16 (channels-first)",
+        "b c=72 h=16 w=16",
         "<dd>21 ms</dd>",
         "<b>ok</b>",
     ):

@@ -167,9 +167,7 @@ def test_a_picture_is_dropped_and_everything_about_it_chosen(page, tmp_path):
 
     page.click("#layer input")
     page.get_by_role("option", name="layer2 ·").click()
-    told(
-        page, Layer="layer2", Explained="square (2)", Layout="32 channels x 16x16 (channels-first)"
-    )
+    told(page, Layer="layer2", Explained="square (2)", Layout="b c=32 h=16 w=16")
     third = shows(page, second, expected("layer2", 2, "gradcam"))
 
     page.click("#method input")

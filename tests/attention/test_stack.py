@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import gradcam_hooks as gh
 from gradcam_hooks.attention.capture import catching
 from gradcam_hooks.attention.stack import stack_of
+from gradcam_hooks.layout.input_axes import InputAxes
 from tests.support.nets import residual
 from tests.support.vits import clip, drawn, pictures, timm_vit, torchvision_vit
 
@@ -252,7 +253,7 @@ def test_the_text_beside_the_image_is_left_out() -> None:
     net, images = clip(), pictures()
     with torch.no_grad(), catching(net) as caught:
         net(pixel_values=images, input_ids=torch.tensor([[0, 5, 1], [0, 7, 1]]))
-    stack = stack_of(caught, net, 2, (8, 8), None)
+    stack = stack_of(caught, net, 2, (8, 8), InputAxes.read(None, 4))
     assert [one.name for one in stack.layers] == [
         "vision_model.encoder.layers.0.self_attn",
         "vision_model.encoder.layers.1.self_attn",

@@ -65,7 +65,7 @@ def test_the_result_says_what_it_is() -> None:
     assert torch.equal(result.target, net(x).argmax(1))
     assert torch.equal(result.scores, net(x).amax(1).detach())
     assert (result.layers, result.method) == (("0",), "gradcam")
-    assert result.layouts == ("6 channels x 8x12 (channels-first)",)
+    assert result.layouts == ("b c=6 h=8 w=12",)
     assert result.diagnosis == ("ok", "ok", "ok")
     with pytest.raises(AttributeError):
         result.maps = x  # type: ignore[misc]

@@ -20,7 +20,7 @@ def test_the_table_of_a_small_network() -> None:
     assert rows["relu"].calls == 2
     assert rows["conv1"].shape == (2, 4, 8, 8)
     assert rows["conv1"].type == "Conv2d"
-    assert rows["conv1"].layout == "4 channels x 8x8 (channels-first)"
+    assert rows["conv1"].layout == "b c=4 h=8 w=8"
     assert rows["fc"].layout == ""
     assert [row.name for row in table if row.spatial] == ran[:6]
     assert all(row.gradient for row in table)

@@ -6,6 +6,8 @@ and the positions that change most must be in that corner of the layer's map.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 import transformers
@@ -43,8 +45,7 @@ def huggingface_hiera() -> nn.Module:
 
 def corner_moves(net: nn.Module, layer: str, x: Tensor, layout: str) -> tuple[bool, bool]:
     """Whether the change moves down, and right, with the corner of the input that is changed."""
-    columns = layout.split(" patches")[0].split()[-1].split("x")
-    space = [int(one) for one in columns]
+    space = [int(one) for one in re.findall(r"[hw]=(\d+)", layout)]
     seen: list[Tensor] = []
     handle = net.get_submodule(layer).register_forward_hook(
         lambda module, args, output: seen.append(
@@ -97,10 +98,10 @@ def test_tokens_in_the_order_of_hieras_units_are_no_map(
             gh.explain(net, x, layer)
         suggested = str(caught.value).rpartition("Name a layer behind the last pool: '")[2][:-2]
         result = gh.explain(net, x, suggested)
-        assert result.layouts[0].startswith("2x3 patches")
+        assert result.layouts[0].startswith("b (h=2 w=3) c")
     assert corner_moves(net, whole, x, gh.explain(net, x, whole).layouts[0]) == (True, True)
     # The order within a layer that pools is another before the pool than behind it.
-    assert corner_moves(net, cut[-1], x, "4x6 patches" if whole == "blocks.4" else "8x12") != (
+    assert corner_moves(net, cut[-1], x, "h=4 w=6" if whole == "blocks.4" else "h=8 w=12") != (
         True,
         True,
     )
@@ -113,7 +114,7 @@ def test_the_blocks_of_nest_are_no_map() -> None:
     message = r"\(2, 16, 4, 96\) for a batch of 2: 16 windows.*around it, 'levels.0', or another"
     with pytest.raises(gh.LayoutError, match=message):
         gh.explain(net, x, "levels.0.transformer_encoder.0")
-    assert gh.explain(net, x, "levels.0").layouts == ("96 channels x 8x8 (channels-first)",)
+    assert gh.explain(net, x, "levels.0").layouts == ("b c=96 h=8 w=8",)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_unfolded_patches_are_no_map(name: str, shape: str) -> None:
     message = rf"\({shape}\) for a batch of 2, the pixels of patches.*Name 'stages.2.1', or"
     with pytest.raises(gh.LayoutError, match=message):
         gh.explain(net, x, "stages.2.1.transformer.0")
-    assert "8x12 (channels-first)" in gh.explain(net, x, "stages.2.1").layouts[0]
+    assert gh.explain(net, x, "stages.2.1").layouts[0].endswith("h=8 w=12")
     explained(net, first, None, x)
 
 
@@ -151,7 +152,7 @@ def test_linear_layers_on_four_axes_that_shrank_unlike_are_asked_for() -> None:
     # The weights of XCiT's attention are of channels with channels, 4 heads of 32 x 32.
     torch.manual_seed(0)
     net, x = drawn(zoo("xcit_nano_12_p16_224", img_size=_SIZE, depth=1)), images(_OBLONG)
-    with pytest.raises(gh.LayoutError, match="no reading fits: 4 channels x 32x32"):
+    with pytest.raises(gh.LayoutError, match="no reading fits: b c h=32 w=32; b h=4 w=32 c"):
         gh.explain(net, x, "blocks.0.attn.attn_drop")
 
 
@@ -165,7 +166,7 @@ def test_tokens_that_a_model_has_none_of_are_not_told() -> None:
     )
     net = drawn(transformers.DINOv3ViTModel(config))
     layout = gh.explain(net, images(_OBLONG), output="pooler_output").layouts[0]
-    assert layout == "1 class token + 4x6 patches x 24 channels (tokens)"
+    assert layout == "b 1+(h=4 w=6) c=24"
 
 
 def test_a_map_without_channels_is_no_sequence_of_tokens() -> None:
@@ -183,10 +184,12 @@ def test_a_map_without_channels_is_no_sequence_of_tokens() -> None:
     def mean_depth(output: object) -> Tensor:
         return output.predicted_depth.mean((1, 2))[:, None]  # type: ignore[attr-defined, no-any-return]
 
-    with pytest.raises(gh.LayoutError, match=r"a map without channels\. Name a layer before it"):
+    with pytest.raises(
+        gh.LayoutError, match=r"a map without channels\. If it is, say so: layout='b h w'"
+    ):
         gh.explain(net, x, "head", output=mean_depth, target=gh.Regression())
     result = gh.explain(net, x, output=mean_depth, target=gh.Regression())
-    assert result.layouts == ("32 channels x 64x64 (channels-first)",)
+    assert result.layouts == ("b c=32 h=64 w=64",)
 
 
 @pytest.mark.parametrize("kind", ["VideoMAE", "Vivit"])
@@ -199,7 +202,7 @@ def test_videos_whose_frames_come_before_the_channels(kind: str) -> None:
     video = images((2, 8, 3, 32, 32))
     result = gh.explain(net, video)
     ahead = int(kind == "Vivit")
-    assert f"{'1 class token + ' * ahead}4x2x2 patches x 24" in result.layouts[0]
+    assert result.layouts == (f"b {'1+' * ahead}(t=4 h=2 w=2) c=24",)
     assert result.maps.shape == (2, 8, 32, 32)
 
     def predicted(output: object) -> Tensor:
@@ -220,7 +223,7 @@ def test_several_pictures_of_one_question_are_no_volume() -> None:
     net = drawn(transformers.ViltForImagesAndTextClassification(config))
     words = torch.tensor([[1, 2, 3], [4, 5, 6]])
     inputs = {"input_ids": words, "pixel_values": images((2, 1, 3, 64, 64))}
-    with pytest.raises(gh.LayoutError, match=r"say of which: layout='tokens:DEPTHxHEIGHTxWIDTH'"):
+    with pytest.raises(gh.LayoutError, match=r"Say what its axes are, as in layout='b c d h w'"):
         gh.GradCAM(net, "vilt.embeddings.dropout")(**inputs)
 
 
@@ -273,11 +276,11 @@ def test_the_class_token_of_a_signal_is_no_step_of_it() -> None:
     net, x = drawn(Signals()), images((3, 2, 200))
     result = explained(net, tokens(1, 4), None, x)
     assert result.layers == ("encoder.layers.0",)
-    assert result.layouts == ("1 class token + 50 patches x 16 channels (tokens)",)
-    assert gh.explain(net, x, "steps").layouts == ("16 channels x 50 (channels-first)",)
+    assert result.layouts == ("b 1+t=50 c=16",)
+    assert gh.explain(net, x, "steps").layouts == ("b c=16 t=50",)
     # 50 steps of 4 leave 3 of 203 over, and so do 51 leave some: nothing tells.
-    unclear = "more than one reading fits: 16 channels x 51 .channels-last.; 1 class token"
+    unclear = r"more than one reading fits: b t=51 c; b 1\+t=50 c"
     with pytest.raises(gh.LayoutError, match=unclear):
         gh.explain(net, images((3, 2, 203)), "encoder.layers.0")
     said = gh.explain(net, images((3, 2, 203)), "encoder.layers.0", layout="tokens").layouts
-    assert said == ("1 class token + 50 patches x 16 channels (tokens)",)
+    assert said == ("b 1+t=50 c=16",)

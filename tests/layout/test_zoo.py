@@ -167,11 +167,11 @@ def test_it_just_works_and_equals_the_oracle(name: str, shape: tuple[int, ...]) 
 @pytest.mark.parametrize(
     ("name", "block", "said"),
     [
-        ("torchvision vit", "encoder.layers.encoder_layer_1", "1 class token + 4x4 patches x 24"),
-        ("timm vit", "blocks.1", "1 class token + 4x4 patches x 192"),
-        ("timm deit distilled", "blocks.1", "1 class + 1 distillation token + 4x6 patches x 192"),
-        ("timm vit with registers", "blocks.1", "1 class + 4 register tokens + 5x5 patches x 384"),
-        ("transformers vit", "vit.layers.1", "1 class token + 4x4 patches x 24"),
+        ("torchvision vit", "encoder.layers.encoder_layer_1", "b 1+(h=4 w=4) c=24"),
+        ("timm vit", "blocks.1", "b 1+(h=4 w=4) c=192"),
+        ("timm deit distilled", "blocks.1", "b 1+1+(h=4 w=6) c=192"),
+        ("timm vit with registers", "blocks.1", "b 1+4+(h=5 w=5) c=384"),
+        ("transformers vit", "vit.layers.1", "b 1+(h=4 w=4) c=24"),
     ],
 )
 def test_the_last_block_of_a_class_token_transformer(name: str, block: str, said: str) -> None:
@@ -196,5 +196,5 @@ def test_a_head_that_reads_the_patches_too_reaches_the_last_block() -> None:
     make, (shape, *_), _ = CASES["transformers dinov2 with registers"]
     torch.manual_seed(1)
     result = gh.explain(ready(make()), images(shape), "dinov2_with_registers.encoder.layer.1")
-    said = "1 class + 4 register tokens + 4x4 patches x 24 channels (tokens)"
+    said = "b 1+4+(h=4 w=4) c=24"
     assert (result.layouts, set(result.diagnosis)) == ((said,), {"ok"})

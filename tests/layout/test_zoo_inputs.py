@@ -81,11 +81,11 @@ def test_it_just_works_and_equals_the_oracle(name: str, shape: tuple[int, ...]) 
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        ("blocks.0", "1 class token + 4x8x8 patches x 12 channels (tokens)"),
-        ("blocks.2", "1 class token + 4x4x4 patches x 24 channels (tokens)"),
-        ("blocks.2.mlp", "1 class token + 4x4x4 patches x 24 channels (tokens)"),
-        ("blocks.3.norm1", "1 class token + 4x4x4 patches x 24 channels (tokens)"),
-        ("conv_proj", "12 channels x 4x8x8 (channels-first)"),
+        ("blocks.0", "b 1+(d=4 h=8 w=8) c=12"),
+        ("blocks.2", "b 1+(d=4 h=4 w=4) c=24"),
+        ("blocks.2.mlp", "b 1+(d=4 h=4 w=4) c=24"),
+        ("blocks.3.norm1", "b 1+(d=4 h=4 w=4) c=24"),
+        ("conv_proj", "b c=12 d=4 h=8 w=8"),
     ],
 )
 def test_the_blocks_of_a_video_transformer(layer: str, said: str) -> None:

@@ -200,7 +200,7 @@ def test_clip_s_image_against_a_text() -> None:
     layer = "vision_model.encoder.layers.0"
     with gh.GradCAM(net, layer) as cam:
         result = cam(**given, target=gh.Similarity(text))
-    assert result.layouts == ("1 class token + 4x4 patches x 16 channels (tokens)",)
+    assert result.layouts == ("b 1+(h=4 w=4) c=16",)
     scale = net.logit_scale.exp().item()
     agree(
         result.raw * scale,  # the model's own logit is the scaled cosine
