@@ -6,7 +6,7 @@ that are ready, and gives back an `Explanation`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,6 +26,7 @@ from gradcam_hooks.network.final_softmax import (
 )
 from gradcam_hooks.network.gradient_path import Tracing, left_torch, path_end
 from gradcam_hooks.network.hooks import WRITES, Taps, Way
+from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe
 from gradcam_hooks.network.outputs import choose, detached, find_logits
 from gradcam_hooks.results.diagnosis import Diagnosis, diagnose
@@ -70,9 +71,7 @@ class _OnePosition(NoPath):
 def answer(
     question: Question,
     taps: Taps,
-    image: Tensor,
-    args: Sequence[object],
-    kwargs: Mapping[str, object],
+    inputs: Inputs,
     target: Target,
     *,
     reach: bool = False,
@@ -87,11 +86,11 @@ def answer(
     """
     asked, row = question.asked, question.row
     if reach and not (row.rule and row.needs_gradients):
-        _check_reach(asked, taps, image, args, kwargs, target)
+        _check_reach(asked, taps, inputs, target)
     fresh = row.procedure is not None or question.sampler is not None
     for way in _ways(question):
         try:
-            run = look(asked, taps, image, args, kwargs, target, way, fresh=fresh)
+            run = look(asked, taps, inputs, target, way, fresh=fresh)
         except RuntimeError as error:
             module = left_torch(error, asked.model)
             if not module:
@@ -132,11 +131,11 @@ def answer(
     hints = {}
     if bool(blank.any()):  # a blank map is worth another pass that finds the cause
         if not all(bool(raw.isfinite().all()) for raw in raws):
-            bad = first_non_finite(asked.model, args, kwargs)
+            bad = first_non_finite(asked.model, inputs)
             hints["non-finite"] = f"The first module to give one is {bad}." if bad else ""
         if bool(zero.any()):
-            score = summed(asked, target, len(image))
-            works = reached(asked.model, args, kwargs, image, score)
+            score = summed(asked, target, inputs.batch)
+            works = reached(asked.model, inputs, score)
             told = PROBABILITY_HINT.format(kind=probability) if probability else ""
             hints["zero-gradient"] = f"{told} It reaches {works[-1]!r}." if works else told
     flat = [raw.detach().flatten(0, scores.ndim - 1) for raw in raws]
@@ -153,7 +152,7 @@ def answer(
         diagnosis=_shaped(words, scores.shape),
         labels=asked.labels,
         notes=tuple(run.notes),
-        image=image,
+        image=inputs.image,
     )
 
 
@@ -180,7 +179,7 @@ def _found_out(run: Run, error: NoPath) -> NoPath:
     def score(chosen: object) -> Tensor:
         return select(run.settled, chosen, run.batch, run.asked.labels).scores
 
-    end = path_end(Tracing(run.model, run.args, run.kwargs, chosen, score), lost)
+    end = path_end(Tracing(run.model, run.inputs, chosen, score), lost)
     return NoPath(run.lost(end), end) if end else error
 
 
@@ -200,15 +199,13 @@ def _ways(question: Question) -> tuple[Way, ...]:
 def _check_reach(
     asked: Asked,
     taps: Taps,
-    image: Tensor,
-    args: Sequence[object],
-    kwargs: Mapping[str, object],
+    inputs: Inputs,
     target: Target,
 ) -> None:
     """Raise `NoPath` where the gradient comes to no more than one position of a layer."""
     ways: tuple[Way, ...] = ("cut", "uncut")
     for way in ways:
-        run = look(asked, taps, image, args, kwargs, target, way, fresh=True)
+        run = look(asked, taps, inputs, target, way, fresh=True)
         try:
             gradients = run.gradients(run.scores)
         except NoPath:

@@ -195,6 +195,7 @@ class Comparison:
 def compare(
     model: nn.Module,
     image: object,
+    /,
     *,
     methods: Sequence[str] | str | None = None,
     layers: Sequence[LayerSpec] | None = None,

@@ -16,19 +16,21 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gradcam_hooks.answer import Question, answer
 from gradcam_hooks.errors import GradientError, InputError, LayerError, OptionError
 from gradcam_hooks.images.pictures import Picture
+from gradcam_hooks.layout.pattern import parse
 from gradcam_hooks.layout.table import reached, spatial
 from gradcam_hooks.maps import FUSIONS
 from gradcam_hooks.methods import METHODS, Method
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooks import Taps
-from gradcam_hooks.network.inputs import check_model, find_image, usable
+from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import LayerSpec, find, unwrap
 from gradcam_hooks.network.outputs import OutputSpec
+from gradcam_hooks.network.places import ImageSpec
 from gradcam_hooks.network.state import untouched
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.runs.checks import check_flag
@@ -49,6 +51,7 @@ class Options(TypedDict, total=False):
     """The keyword options of `Explainer`, and those that one method or another has of its own."""
 
     output: OutputSpec
+    image: ImageSpec
     layout: str | None
     axes: str | None
     fuse: str
@@ -99,6 +102,8 @@ class Explainer:
         output: which part of the model's output to explain: a key, an index or a function; by
             default the logits are found by rule. ``"logits"`` of a model that returns
             probabilities is what went into its last softmax or sigmoid.
+        image: which input the map lies on, where there are several: an argument's name or index,
+            or the way into it, as in ``"batch.image"``; by default the first with space.
         layout: ``"channels-first"``, ``"channels-last"`` or ``"tokens"`` (and two rarer orders of
             tokens, see `layouts.Layout`), or with the grid of the tokens, ``"tokens:8x14x14"``;
             by default inferred.
@@ -132,6 +137,7 @@ class Explainer:
         axes: str | None = None,
         call: int | Literal["all"] | None = None,
         labels: Sequence[str] | None = None,
+        image: ImageSpec = None,
         preprocess: Preprocess | None = None,
         differentiable: bool = False,
         sampler: Sampler | None = None,
@@ -158,11 +164,13 @@ class Explainer:
         self.model = model
         self.layer = layer
         self.call = call
+        self.image = image
         self.preprocess = preprocess
         _check_options(row, parameters, sampler, differentiable=differentiable)
         known = tuple(labels) if labels is not None else _labels_of(model)
         asked = Asked(model, output, layout, axes, known, generator, progress)
         self._question = Question(asked, self.method, fuse, parameters, differentiable, sampler)
+        self._rank = None if axes is None else len(parse(axes, "axes").axes)
         self._stack: ExitStack | None = None
         self._taps: Taps | None = None
         self._chosen: dict[tuple[int, ...], str] = {}
@@ -215,13 +223,11 @@ class Explainer:
                 return self(*inputs, target=target, **kwargs)
         with untouched(self.model), remembering(self._question.asked.output):
             args, pictures = self._read(inputs)
-            args, kwargs = usable(args), usable(kwargs)
-            image = find_image(args, kwargs, self.model)
-            check_model(args, kwargs, self.model)
+            given = Inputs.of(self.model, args, kwargs, image=self.image, rank=self._rank)
             if self._taps is None:
-                explanation = self._choose(image, args, kwargs, target)
+                explanation = self._choose(given, target)
             else:
-                explanation = answer(self._question, self._taps, image, args, kwargs, target)
+                explanation = answer(self._question, self._taps, given, target)
         return explanation if pictures is None else explanation.on(pictures)
 
     @property
@@ -231,50 +237,42 @@ class Explainer:
     def _tap(self, names: Sequence[str]) -> Taps:
         return Taps(self.model, names, call=self.call)
 
-    def _choose(
-        self, image: Tensor, args: Sequence[object], kwargs: Mapping[str, object], target: Target
-    ) -> Explanation:
+    def _choose(self, inputs: Inputs, target: Target) -> Explanation:
         """The last layer that is spatial and that gradients reach; asked once per image shape."""
-        shape = tuple(image.shape[1:])
+        shape = tuple(inputs.image.shape[1:])
         known = self._chosen.get(shape)
-        names = self._candidates(image, args, kwargs, target)
+        names = self._candidates(inputs, target)
         for name in chain([known] if known else [], names):
             with self._tap([name]) as taps, suppress(NoPath):
-                explanation = answer(
-                    self._question, taps, image, args, kwargs, target, reach=name != known
-                )
+                explanation = answer(self._question, taps, inputs, target, reach=name != known)
                 if name == known and _unreached(explanation):
                     continue  # it served another target, which this one has no path to
                 self._chosen[shape] = name
                 return explanation
-        why = self._why(image, args, kwargs, target)
+        why = self._why(inputs, target)
         raise GradientError(
             f"no spatial layer of {type(self.model).__name__} receives gradient on more than one "
             f"position for this target. {why}{' ' * bool(why)}Take another target, or name a "
             "layer; gradcam_hooks.layers(model, x) lists those that ran."
         )
 
-    def _why(
-        self, image: Tensor, args: Sequence[object], kwargs: Mapping[str, object], target: Target
-    ) -> str:
+    def _why(self, inputs: Inputs, target: Target) -> str:
         """What is known of why no gradient comes, even to the last spatial layer."""
-        with self._tap([spatial(self.model, args, kwargs, image, self.call)[-1]]) as taps:
+        with self._tap([spatial(self.model, inputs, self.call)[-1]]) as taps:
             try:
-                found = answer(self._question, taps, image, args, kwargs, target)
+                found = answer(self._question, taps, inputs, target)
             except NoPath as error:
                 return error.end
         first = found.diagnosis[0]
         word = first if isinstance(first, str) else first[0]
         return word.message if word == "zero-gradient" else ""
 
-    def _candidates(
-        self, image: Tensor, args: Sequence[object], kwargs: Mapping[str, object], target: Target
-    ) -> Iterator[str]:
+    def _candidates(self, inputs: Inputs, target: Target) -> Iterator[str]:
         """The last spatial layer, which nearly always will do; then those that gradients reach."""
-        last = spatial(self.model, args, kwargs, image, self.call)[-1]
+        last = spatial(self.model, inputs, self.call)[-1]
         yield last
-        score = summed(self._question.asked, target, len(image))
-        names = reached(self.model, args, kwargs, image, score, self.call)
+        score = summed(self._question.asked, target, inputs.batch)
+        names = reached(self.model, inputs, score, self.call)
         yield from (name for name in reversed(names) if name != last)
 
     def _read(self, inputs: tuple[object, ...]) -> tuple[list[object], tuple[Picture, ...] | None]:

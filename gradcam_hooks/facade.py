@@ -42,6 +42,7 @@ def explainer(
 def explain(
     model: nn.Module,
     image: object,
+    /,
     layer: LayerSpec = "auto",
     *,
     target: Target = None,

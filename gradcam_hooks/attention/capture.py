@@ -25,7 +25,8 @@ from torch.overrides import TorchFunctionMode
 
 from gradcam_hooks.errors import LayerError
 from gradcam_hooks.network.modules import describe
-from gradcam_hooks.network.outputs import main_tensor, tensors
+from gradcam_hooks.network.outputs import main_tensor
+from gradcam_hooks.network.tree import tensors
 
 __all__ = ["Attention", "Caught", "Visit", "catching", "gradients"]
 

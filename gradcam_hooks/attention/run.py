@@ -103,7 +103,7 @@ def see(run: Run) -> Seen:
     with torch.enable_grad():
         with catching(run.model) as caught:
             try:
-                output = run.model_output(run.args, run.kwargs)
+                output = run.model_output(run.inputs)
             except NotImplementedError as error:
                 if "FlexAttention" not in str(error):
                     raise

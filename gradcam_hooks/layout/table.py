@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,19 +23,19 @@ from gradcam_hooks.layout.reading import Layout
 from gradcam_hooks.layout.rules import infer, input_axes
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooks import Call, Tap
-from gradcam_hooks.network.inputs import check_model, copied, find_image, usable
+from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe, named, unwrap
 from gradcam_hooks.network.outputs import (
     OutputSpec,
-    children,
     choose,
     find_logits,
     main_tensor,
-    tensors,
     told_grid,
     with_tensor,
 )
+from gradcam_hooks.network.places import ImageSpec
 from gradcam_hooks.network.state import untouched
+from gradcam_hooks.network.tree import children, tensors
 
 __all__ = ["LayerRow", "LayerTable", "first_non_finite", "layers", "reached", "reaches", "spatial"]
 
@@ -152,13 +152,13 @@ class _Record:
 
         return hook
 
-    def run(self, args: Sequence[object], kwargs: Mapping[str, object]) -> None:
+    def run(self, inputs: Inputs) -> None:
         with ExitStack() as stack:
             for name, module in self.model.named_modules():
                 stack.callback(module.register_forward_hook(self.hook(name)).remove)
             places = stack.enter_context(watched(self.model))
             with torch.set_grad_enabled(self.gradients):
-                self.output = self.model(*copied(list(args)), **copied(dict(kwargs)))
+                self.output = inputs.copied().call(self.model)
         self.place = places[-1] if places else None
 
 
@@ -168,7 +168,11 @@ def _shape(output: object) -> str:
 
 
 def layers(
-    model: nn.Module, *inputs: object, output: OutputSpec = None, **kwargs: object
+    model: nn.Module,
+    *inputs: object,
+    output: OutputSpec = None,
+    image: ImageSpec = None,
+    **kwargs: object,
 ) -> LayerTable:
     """The table of the modules that ran for these inputs; the model is left as found.
 
@@ -176,6 +180,7 @@ def layers(
         model: any module.
         inputs: what its forward takes; the first with space is the image.
         output: which part of the output holds the logits, as for `GradCAM`.
+        image: which input is the image, as for `GradCAM`.
         kwargs: what else its forward takes.
 
     Returns:
@@ -187,24 +192,16 @@ def layers(
     """
     model = unwrap(model)
     with untouched(model):
-        args, kwargs = usable(inputs), usable(kwargs)
-        image = find_image(args, kwargs, model)
-        check_model(args, kwargs, model)
+        given = Inputs.of(model, inputs, kwargs, image=image)
         with remembering(output):
-            rows, fit = _with_gradients(model, args, kwargs, image, partial(_predicted, output))
+            rows, fit = _with_gradients(model, given, partial(_predicted, output))
     best = next((row.name for row in reversed(fit) if row.gradient), None)
     return LayerTable(
         type(model).__name__, tuple(replace(row, recommended=row.name == best) for row in rows)
     )
 
 
-def spatial(
-    model: nn.Module,
-    args: Sequence[object],
-    kwargs: Mapping[str, object],
-    image: Tensor,
-    call: Call = None,
-) -> list[str]:
+def spatial(model: nn.Module, inputs: Inputs, call: Call = None) -> list[str]:
     """The layers whose output is spatial, as they ran; one forward pass without gradients.
 
     Those that ran several times are none, unless ``call`` says which of their calls is meant.
@@ -215,9 +212,9 @@ def spatial(
         LayerError: there is none.
     """
     record = _Record(model, gradients=False)
-    record.run(args, kwargs)
-    rows = _rows(record, image)
-    names = [row.name for row in _fit(rows, record.output, image, call)]
+    record.run(inputs)
+    rows = _rows(record, inputs.image)
+    names = [row.name for row in _fit(rows, record.output, inputs.image, call)]
     several = [row for row in rows if row.spatial and row.name and row.calls > 1]
     if not names and several and call is None:
         calls = several[-1].calls
@@ -235,38 +232,26 @@ def spatial(
     return names
 
 
-def reached(
-    model: nn.Module,
-    args: Sequence[object],
-    kwargs: Mapping[str, object],
-    image: Tensor,
-    score: Score,
-    call: Call = None,
-) -> list[str]:
+def reached(model: nn.Module, inputs: Inputs, score: Score, call: Call = None) -> list[str]:
     """The spatial layers that the gradient of a score of the output reaches, as they ran."""
-    _, fit = _with_gradients(model, args, kwargs, image, score, call)
+    _, fit = _with_gradients(model, inputs, score, call)
     return [row.name for row in fit if row.gradient]
 
 
 def _with_gradients(
-    model: nn.Module,
-    args: Sequence[object],
-    kwargs: Mapping[str, object],
-    image: Tensor,
-    score: Score,
-    call: Call = None,
+    model: nn.Module, inputs: Inputs, score: Score, call: Call = None
 ) -> tuple[list[LayerRow], list[LayerRow]]:
     """The rows of the table, and those fit for ``"auto"``, by one forward and backward pass."""
     record = _Record(model, gradients=True)
-    record.run(args, kwargs)
+    record.run(inputs)
     taps = [visit.tap for visit in record.visits.values() if visit.tap is not None]
     with torch.enable_grad():
         total = score(record.output)
     if total.requires_grad:
         edges = [tap.edge for tap in taps if tap.edge is not None]
         torch.autograd.grad(total, edges, allow_unused=True)
-    rows = _rows(record, image)
-    return rows, _fit(rows, record.output, image, call)
+    rows = _rows(record, inputs.image)
+    return rows, _fit(rows, record.output, inputs.image, call)
 
 
 def reaches(gradient: Tensor | None, lead: int = 1) -> bool:
@@ -276,9 +261,7 @@ def reaches(gradient: Tensor | None, lead: int = 1) -> bool:
     return bool((gradient.ne(0).any(lead).flatten(lead).sum(-1) > 1).any())
 
 
-def first_non_finite(
-    model: nn.Module, args: Sequence[object], kwargs: Mapping[str, object]
-) -> str | None:
+def first_non_finite(model: nn.Module, inputs: Inputs) -> str | None:
     """The first module, in the order they finish, whose output has a NaN or an infinity."""
     found: list[str] = []
 
@@ -293,7 +276,7 @@ def first_non_finite(
         for name, module in model.named_modules():
             stack.callback(module.register_forward_hook(hook(name)).remove)
         with torch.set_grad_enabled(False):
-            model(*copied(list(args)), **copied(dict(kwargs)))
+            inputs.copied().call(model)
     return describe(found[0]) if found else None
 
 

@@ -74,7 +74,7 @@ def cam(run: Run) -> list[Tensor]:
         )
     linear = _Linear()
     with linear:
-        logits = find_logits(run.output_of(run.args, run.kwargs)).clone()
+        logits = find_logits(run.output_of(run.inputs)).clone()
     raws = []
     for layer in run.layers:
         activation = layer.activation()

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from gradcam_hooks.attention.capture import Attention, catching, gradients
 from gradcam_hooks.attention.run import see
@@ -22,6 +21,7 @@ from gradcam_hooks.errors import GradientError, LayerError
 from gradcam_hooks.methods.registry import method
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import choose, main_tensor, with_tensor
+from gradcam_hooks.network.tree import mapped
 from gradcam_hooks.runs.run import Run
 from gradcam_hooks.targets import select
 
@@ -197,7 +197,7 @@ def _run(run: Run, stack: AttentionStack, variants: Sequence[int]) -> _Run:
         for name in stack.blocks:
             hooks.callback(modules[name].register_forward_hook(keep(name)).remove)
         with catching(run.model) as caught:
-            output = run.model_output(run.args, run.kwargs)
+            output = run.model_output(run.inputs)
         chosen = choose(output, run.asked.output)
         settled, batch = run.settled, run.batch
         scores = []
@@ -216,10 +216,9 @@ def _part(output: object, start: int, batch: int, whole: int) -> object:
     """One variant's part of an output of all."""
 
     def one(tensor: Tensor) -> Tensor:
-        return tensor.narrow(0, start, batch) if tensor.ndim and len(tensor) == whole else tensor
+        return tensor.narrow(0, start, batch) if tensor.ndim and tensor.size(0) == whole else tensor
 
-    part: object = tree_map_only(Tensor, one, output)
-    return part
+    return mapped(output, one)
 
 
 def _alike(found: Tensor, expected: Tensor) -> bool:

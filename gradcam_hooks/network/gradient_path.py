@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from gradcam_hooks.network.inputs import copied
+from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe, named
-from gradcam_hooks.network.outputs import main_tensor, tensors, with_tensor
+from gradcam_hooks.network.outputs import main_tensor, with_tensor
+from gradcam_hooks.network.tree import tensors
 
 __all__ = ["Tracing", "left_torch", "path_end", "quantised"]
 
@@ -29,14 +30,13 @@ class Tracing:
 
     Attributes:
         model: the network; its state is looked after (`untouched`).
-        args, kwargs: what goes into it.
+        inputs: what goes into it.
         chosen: from its output to the part that is explained.
         score: from that part to the scores.
     """
 
     model: nn.Module
-    args: Sequence[object]
-    kwargs: Mapping[str, object]
+    inputs: Inputs
     chosen: Callable[[object], object]
     score: Callable[[object], Tensor]
 
@@ -148,7 +148,7 @@ def _matters(asked: Tracing, name: str) -> bool:
         return with_tensor(output, given, noise)
 
     def score() -> Tensor:
-        output = asked.model(*copied(list(asked.args)), **copied(dict(asked.kwargs)))
+        output = asked.inputs.copied().call(asked.model)
         return asked.score(asked.chosen(output))
 
     with torch.set_grad_enabled(False):
@@ -193,7 +193,7 @@ class _Walk:
                 before = module.register_forward_pre_hook(self._enter(name), with_kwargs=True)
                 stack.callback(before.remove)
                 stack.callback(module.register_forward_hook(self._leave(name)).remove)
-            return asked.model(*copied(list(asked.args)), **copied(dict(asked.kwargs)))
+            return asked.inputs.copied().call(asked.model)
 
     def alive(self, value: object) -> bool:
         """Whether the graph of any tensor in ``value`` leads to what the layer gave."""

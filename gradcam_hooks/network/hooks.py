@@ -15,7 +15,7 @@ Knows modules and tensors; knows nothing of images, targets or maps.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from gradcam_hooks.errors import GradientError, InputError, LayerDidNotRun, LayerError
-from gradcam_hooks.network.inputs import versions
+from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe, named
-from gradcam_hooks.network.outputs import main_tensor, told_grid, tree, with_tensor
+from gradcam_hooks.network.outputs import main_tensor, told_grid, with_tensor
+from gradcam_hooks.network.tree import drawn
 
 __all__ = ["WRITES", "Call", "Pass", "Tap", "Tapped", "Taps", "Way"]
 
@@ -155,7 +156,7 @@ class Pass:
             )
         if given is None or not given.is_floating_point():
             what = f"a {given.dtype} tensor" if given is not None else type(output).__name__
-            shown = f":\n{tree(output)}\n" if given is None else ". "
+            shown = f":\n{drawn(output)}\n" if given is None else ". "
             raise LayerError(
                 f"layer {describe(name)} returns {what}, and a map needs one floating-point "
                 f"tensor{shown}Name a module inside it that returns one; "
@@ -332,9 +333,7 @@ class Taps:
 
         return hook
 
-    def forward(
-        self, args: Sequence[object], kwargs: Mapping[str, object], way: Way = "cut"
-    ) -> Pass:
+    def forward(self, inputs: Inputs, way: Way = "cut") -> Pass:
         """One forward pass, with the cut where it can be; call it with gradients off.
 
         Two things can stand against the cut here, and each is noticed and answered with one more
@@ -344,30 +343,30 @@ class Taps:
         under ``no_grad``, at whose end the gradients go off again; then ask for ``"uncut"``.
         """
         if way != "cut":
-            return self._run(args, kwargs, way)
-        before = versions([list(args), dict(kwargs)])
+            return self._run(inputs, way)
+        before = inputs.versions()
         try:
-            first = self._run(args, kwargs, way)
+            first = self._run(inputs, way)
         except RuntimeError as error:
             if "no_grad mode" not in str(error):
                 raise
         else:
             if not any(tapped.tap.overwritten for tapped in first.select()):
                 return first
-        if versions([list(args), dict(kwargs)]) != before:
+        if inputs.versions() != before:
             raise InputError(WRITES)
-        return self._run(args, kwargs, "uncut")
+        return self._run(inputs, "uncut")
 
-    def _run(self, args: Sequence[object], kwargs: Mapping[str, object], way: Way) -> Pass:
+    def _run(self, inputs: Inputs, way: Way) -> Pass:
         current = Pass(self._names, self._call, way)
         grad = torch.is_grad_enabled()
-        before = versions([list(args), dict(kwargs)])
+        before = inputs.versions()
         self._pass = current
         try:
             torch.set_grad_enabled(way in ("uncut", "graph"))
-            current.output = self._model(*args, **kwargs)
+            current.output = inputs.call(self._model)
         finally:
-            current.wrote = versions([list(args), dict(kwargs)]) != before
+            current.wrote = inputs.versions() != before
             self._pass = None
             torch.set_grad_enabled(grad)
         return current

@@ -1,145 +1,144 @@
-"""What went into the model: which argument is the image, and is it where the model is.
+"""What goes into the model: one object, which knows where among it the image is.
 
-Knows tensors and modules; pictures on disk are `images`' matter.
+`Inputs` is what every pass is run with: the arguments as they came, the image that the map lies
+on, and the way to put another in its place. Knows tensors, containers and modules; pictures on
+disk are `images`' matter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
-from gradcam_hooks.errors import DeviceError, GradientError, InputError
-from gradcam_hooks.network.outputs import tensors
+from gradcam_hooks.errors import DeviceError, GradientError
+from gradcam_hooks.network.places import Given, ImageSpec, Place, find_place, image_at
+from gradcam_hooks.network.tree import Path, children, mapped, rebuilt, tensors
 
-__all__ = ["check_model", "copied", "find_image", "of_one", "usable", "versions", "with_image"]
-
-
-def find_image(args: Sequence[object], kwargs: Mapping[str, object], model: nn.Module) -> Tensor:
-    """The first floating-point tensor with space, ``(batch, channels, *space)``.
-
-    A first argument that is a list of pictures ``(channels, height, width)``, as torchvision's
-    detectors take it, is stacked.
-
-    Raises:
-        InputError: there is none, or it lacks its batch axis, or pictures differ in size.
-    """
-    if args and (images := _listed(args[0], model)):
-        return _stacked(images)
-    for tensor in _given(args, kwargs):
-        if tensor.is_floating_point() and tensor.ndim >= 3:
-            _check_batch_axis(tensor, model)
-            return tensor
-    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in _given(args, kwargs))
-    raise InputError(
-        "among the inputs there is no image: a floating-point tensor (batch, channels, *space) is "
-        f"needed, and what came is {shapes or 'no tensor at all'}."
-    )
+__all__ = ["Inputs"]
 
 
-def with_image(
-    args: Sequence[object], kwargs: Mapping[str, object], image: Tensor, new: Tensor
-) -> tuple[list[object], dict[str, object]]:
-    """The same arguments with ``new`` where ``image`` was, shapes alike."""
-    return _mapped(args, kwargs, image, new, lambda tensor: tensor)
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The arguments of a model's forward, and the image among them.
 
-
-def of_one(
-    args: Sequence[object],
-    kwargs: Mapping[str, object],
-    image: Tensor,
-    index: int,
-    images: Tensor,
-) -> tuple[list[object], dict[str, object]]:
-    """The arguments for variants of one image: what else comes with that image is repeated.
-
-    Args:
-        args: the model's positional arguments for a batch.
-        kwargs: its keyword arguments.
-        image: the image among them, ``(batch, channels, *space)``.
-        index: which image of the batch.
-        images: its variants, ``(variants, channels, *space)``.
+    Attributes:
+        args: the positional arguments.
+        kwargs: the keyword arguments.
+        image: the image that the map lies on, ``(batch, channels, *space)``; of a list of pictures
+            their stack.
     """
 
-    def repeated(tensor: Tensor) -> Tensor:
-        if not tensor.ndim or len(tensor) != len(image):
-            return tensor
-        return tensor[index : index + 1].expand(len(images), *tensor.shape[1:])
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
+    image: Tensor
+    place: Place
 
-    return _mapped(args, kwargs, image, images, repeated)
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        args: Sequence[object],
+        kwargs: Mapping[str, object],
+        *,
+        image: ImageSpec = None,
+        rank: int | None = None,
+    ) -> Inputs:
+        """The inputs of one call, checked: an image is among them, and all is where the model is.
+
+        The image is the first floating-point tensor with space, or the first list of pictures
+        ``(channels, height, width)``, as torchvision's detectors take it, or of dicts that each
+        hold one, as detectron2's do. Where ``rank`` is told, it has as many axes.
+
+        Inference tensors are copied, for such a tensor can take no part in a graph.
+
+        Raises:
+            InputError: there is no image, or it lacks its batch axis, or pictures differ in size.
+            DeviceError, GradientError: the model cannot be run where it and these are.
+
+        >>> import torch
+        >>> left, right = torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
+        >>> Inputs.of(nn.Flatten(), [{"left": left, "right": right}], {}).place.path
+        (0, 0, 'left')
+        >>> Inputs.of(nn.Flatten(), [left, right], {}, image=1).place.path
+        (0, 1)
+        """
+        given = mapped((tuple(args), dict(kwargs)), lambda t: t.clone() if t.is_inference() else t)
+        place = find_place(given, model, image, rank)
+        _check_model(given, model)
+        return cls(*given, image_at(given, place), place)
+
+    @property
+    def batch(self) -> int:
+        """How many images there are."""
+        return len(self.image)
+
+    def call(self, model: nn.Module) -> object:
+        """What the model returns for these inputs."""
+        return model(*self.args, **self.kwargs)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Every tensor among the inputs, in order."""
+        return tensors((self.args, self.kwargs))
+
+    def versions(self) -> list[int]:
+        """How often each tensor among the inputs was written to."""
+        return [one._version for one in self.tensors() if not one.is_inference()]
+
+    def copied(self) -> Inputs:
+        """The same in memory of their own, for a model that may write to them; in the graph."""
+        with torch.enable_grad():
+            given = mapped((self.args, self.kwargs), Tensor.clone)
+            return replace(self, args=given[0], kwargs=given[1], image=image_at(given, self.place))
+
+    def with_image(self, image: Tensor) -> Inputs:
+        """The same inputs with another image, of the same shape, in the place of this one."""
+        return self._with(image, range(len(image)), lambda path, part: part)
+
+    def of_one(self, index: int, images: Tensor | None = None) -> Inputs:
+        """The inputs for variants of one image: what else comes with that image is repeated.
+
+        Args:
+            index: which image of the batch.
+            images: its variants, ``(variants, channels, *space)``; by default the image itself.
+        """
+        new = self.image[index : index + 1] if images is None else images
+
+        def repeated(path: Path, part: object) -> object:
+            if not isinstance(part, Tensor) or not part.ndim or part.size(0) != self.batch:
+                return part
+            return part[index : index + 1].expand(len(new), *part.shape[1:])
+
+        return self._with(new, [index] * len(new), repeated)
+
+    def _with(
+        self, image: Tensor, rows: Sequence[int], other: Callable[[Path, object], object]
+    ) -> Inputs:
+        """The same inputs with ``image`` in its place, made of the given ones' ``rows``."""
+        path, inside = self.place.path, self.place.inside
+
+        def change(here: Path, part: object) -> object:
+            if here != path:
+                return other(here, part)
+            if inside is None:
+                return image
+            elements = dict(children(part))
+            new = [
+                rebuilt(elements[row], lambda way, one, at=picture: at if way == inside else one)  # type: ignore[misc]
+                for row, picture in zip(rows, image.unbind(0), strict=True)
+            ]
+            return tuple(new) if isinstance(part, tuple) else new
+
+        args, kwargs = rebuilt((self.args, self.kwargs), change)
+        return replace(self, args=args, kwargs=kwargs, image=image)
 
 
-def _mapped(
-    args: Sequence[object],
-    kwargs: Mapping[str, object],
-    image: Tensor,
-    new: Tensor,
-    other: Callable[[Tensor], Tensor],
-) -> tuple[list[object], dict[str, object]]:
-    mapped = tree_map_only(
-        Tensor, lambda tensor: new if tensor is image else other(tensor), (list(args), dict(kwargs))
-    )
-    if args and isinstance(args[0], list | tuple):  # a list of pictures, as detectors take it
-        mapped[0][0] = list(new.unbind(0))
-    result: tuple[list[object], dict[str, object]] = mapped
-    return result
-
-
-def _listed(given: object, model: nn.Module) -> list[Tensor]:
-    """The pictures in a list of pictures ``(channels, height, width)``; else nothing."""
-    if not isinstance(given, list | tuple):
-        return []
-    axes = _axes(model)
-    pictures = [
-        one
-        for one in given
-        if isinstance(one, Tensor)
-        and one.is_floating_point()
-        and one.ndim == 3
-        and one.shape[0] in (1, 3)
-        and axes in (4, None)  # to a network of signals, three axes are a batch already
-    ]
-    return pictures if len(pictures) == len(given) else []
-
-
-def _stacked(pictures: Sequence[Tensor]) -> Tensor:
-    sizes = list(dict.fromkeys(tuple(one.shape) for one in pictures))
-    if len(sizes) > 1:
-        raise InputError(
-            f"the list holds pictures of {len(sizes)} shapes, {', '.join(map(str, sizes))}, and "
-            "the maps of one call have one size. Pass one image at a time: explain(model, [image])."
-        )
-    return torch.stack(list(pictures))
-
-
-def _check_batch_axis(image: Tensor, model: nn.Module) -> None:
-    axes = _axes(model)
-    if axes is not None and image.ndim == axes - 1:
-        raise InputError(
-            f"the input has shape {tuple(image.shape)}, and this network's first "
-            f"convolution works on {axes} axes, the first of them the batch. For one image "
-            "pass image[None]."
-        )
-
-
-def _axes(model: nn.Module) -> int | None:
-    """How many axes the input of the first convolution has; None where there is no convolution."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.conv._ConvNd):
-            return 2 + len(module.kernel_size)
-    return None
-
-
-def check_model(args: Sequence[object], kwargs: Mapping[str, object], model: nn.Module) -> None:
+def _check_model(given: Given, model: nn.Module) -> None:
     """Raise unless the model can be explained with these inputs where both are now.
 
-    Raises:
-        DeviceError: a tensor is on another device than the model's parameters, naming both; a
-            model on several devices is trusted to know its own.
-        GradientError: the parameters were made under ``inference_mode``.
+    A model on several devices is trusted to know its own.
     """
     # The first parameter speaks for all, which is what can be afforded at every call.
     parameter = next(model.parameters(), None)
@@ -157,35 +156,9 @@ def check_model(args: Sequence[object], kwargs: Mapping[str, object], model: nn.
             "the model's parameters are on the meta device and hold no values. Load its weights, "
             "or model.to_empty(device='cpu') and draw them."
         )
-    for tensor in _given(args, kwargs):
+    for tensor in tensors(given):
         if tensor.device != device and len({one.device for one in model.parameters()}) == 1:
             raise DeviceError(
                 f"the input is on {tensor.device}, the model's parameters are on {device}. "
                 f"Move one to the other: x.to({str(device)!r}) or model.to({str(tensor.device)!r})."
             )
-
-
-def _given(args: Sequence[object], kwargs: Mapping[str, object]) -> Iterator[Tensor]:
-    yield from tensors(list(args))
-    yield from tensors(dict(kwargs))
-
-
-_T = TypeVar("_T")
-
-
-def copied(inputs: _T) -> _T:
-    """The same inputs in memory of their own, for a model that may write to them; in the graph."""
-    with torch.enable_grad():
-        result: _T = tree_map_only(Tensor, Tensor.clone, inputs)
-    return result
-
-
-def versions(inputs: object) -> list[int]:
-    """How often each tensor among the inputs was written to."""
-    return [t._version for t in tensors(inputs) if not t.is_inference()]
-
-
-def usable(inputs: _T) -> _T:
-    """The same inputs, inference tensors copied: such a tensor can take no part in a graph."""
-    result: _T = tree_map_only(Tensor, lambda t: t.clone() if t.is_inference() else t, inputs)
-    return result

@@ -7,27 +7,23 @@ a tree with shapes. Knows tensors and containers; knows no model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable
 
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
-from gradcam_hooks.errors import OutputError
+from gradcam_hooks.errors import InputError, LayerError, OutputError
 from gradcam_hooks.network.final_softmax import before_softmax, hand_on
+from gradcam_hooks.network.tree import children, drawn, mapped, tensors
 
 __all__ = [
     "OutputSpec",
-    "children",
     "choose",
     "detached",
     "find_logits",
     "item",
     "main_tensor",
     "probabilities",
-    "tensors",
     "told_grid",
-    "tree",
     "with_tensor",
 ]
 
@@ -36,38 +32,6 @@ OutputSpec = str | int | Callable[[object], object] | None
 
 ``"logits"`` is a key where the output has one so called, and else what went into the softmax or
 sigmoid that the model ends in."""
-
-
-def children(output: object) -> Iterator[tuple[str | int, object]]:
-    """The parts of a container with their keys; nothing for anything else."""
-    if isinstance(output, Mapping):
-        yield from output.items()
-    elif isinstance(output, tuple) and hasattr(output, "_fields"):
-        yield from zip(output._fields, output, strict=True)
-    elif isinstance(output, Sequence) and not isinstance(output, str | bytes):
-        yield from enumerate(output)
-    elif is_dataclass(output) and not isinstance(output, type):
-        yield from ((part.name, getattr(output, part.name)) for part in fields(output))
-
-
-def tensors(output: object) -> Iterator[Tensor]:
-    """Every tensor in a nested output, in order."""
-    if isinstance(output, Tensor):
-        yield output
-    for _, part in children(output):
-        yield from tensors(part)
-
-
-def tree(output: object, indent: int = 0) -> str:
-    """The structure of an output, a line a part, with the shapes of its tensors."""
-    lines = []
-    for key, part in children(output):
-        what = (
-            f"{tuple(part.shape)} {part.dtype}" if isinstance(part, Tensor) else type(part).__name__
-        )
-        lines.append(f"{'  ' * indent}{key!r}: {what}")
-        lines.append(tree(part, indent + 1) if not isinstance(part, Tensor) else "")
-    return "\n".join(line for line in lines if line)
 
 
 def choose(output: object, spec: OutputSpec) -> object:
@@ -102,7 +66,7 @@ def choose(output: object, spec: OutputSpec) -> object:
             f"output={spec!r} asks for a part, but the model returns {_what(output)}. "
             "Leave output= out."
         )
-    raise OutputError(f"the model's output has no part {spec!r}. It is\n{tree(output)}")
+    raise OutputError(f"the model's output has no part {spec!r}. It is\n{drawn(output)}")
 
 
 def find_logits(output: object) -> Tensor:
@@ -121,7 +85,7 @@ def find_logits(output: object) -> Tensor:
     if len(candidates) == 1:
         return candidates[0]
     found = "no tensor of shape (batch, classes)" if not candidates else "several that could be"
-    shown = tree(output) or _what(output)
+    shown = drawn(output) or _what(output)
     raise OutputError(
         f"looking for the logits in the model's output, found {found}. It is\n{shown}\n"
         "Pass output= a key, an index or a function that takes the output and returns the logits."
@@ -178,28 +142,34 @@ def told_grid(output: object) -> tuple[int, ...] | None:
 
 
 def with_tensor(output: object, old: Tensor, new: Tensor) -> object:
-    """The same structure with ``new`` in the place of the tensor ``old``."""
+    """The same structure with ``new`` in the place of the tensor ``old``.
+
+    Raises:
+        LayerError: a layer returned what nothing can be put into.
+    """
     hand_on(old, new)
-    result: object = tree_map_only(Tensor, lambda one: new if one is old else one, output)
-    return result
+    try:
+        return mapped(output, lambda one: new if one is old else one)
+    except InputError as error:
+        raise LayerError(
+            f"a layer returns a {type(output).__name__} in which its tensor cannot be watched: "
+            f"{error} Or name a module inside that layer; gradcam_hooks.layers(model, x) lists "
+            "those that ran."
+        ) from error
 
 
 def detached(output: object) -> object:
     """The same structure with every tensor out of the graph."""
-    # torch's tree_map goes through tuples, lists, dicts and registered classes
-    # (transformers' ModelOutput among them); an unknown object is handed on as it is.
-    result: object = tree_map_only(Tensor, Tensor.detach, output)
-    return result
+    return mapped(output, Tensor.detach, strict=False)
 
 
 def item(output: object, index: int, batch: int) -> object:
     """The same structure for one image of a batch, still with its batch axis, of one."""
 
     def one(tensor: Tensor) -> Tensor:
-        return tensor[index : index + 1] if tensor.ndim and len(tensor) == batch else tensor
+        return tensor[index : index + 1] if tensor.ndim and tensor.size(0) == batch else tensor
 
-    result: object = tree_map_only(Tensor, one, output)
-    return result
+    return mapped(output, one, strict=False)
 
 
 def _what(output: object) -> str:

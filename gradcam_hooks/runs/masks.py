@@ -71,8 +71,7 @@ def variant_scores(
 
     def scores_of_part(part: slice) -> Tensor:
         images = variants(part).to(image.dtype)
-        args, kwargs = run.inputs_of(index, images)
-        output = run.output_of(args, kwargs)
+        output = run.output_of(run.inputs.of_one(index, images))
         return run.scores_of(output, index, len(images), probability=probability)
 
     return in_chunks(count, scores_of_part, size=size, done=done)

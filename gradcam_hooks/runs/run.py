@@ -7,13 +7,12 @@ other images, and the score of any output. Knows hooks, layouts and targets; kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from gradcam_hooks.errors import GradientError, TargetError
 from gradcam_hooks.layout.input_axes import InputAxes
@@ -21,9 +20,10 @@ from gradcam_hooks.layout.placement import Placement, watched
 from gradcam_hooks.layout.reading import Layout
 from gradcam_hooks.layout.rules import infer, input_axes, said
 from gradcam_hooks.network.hooks import Pass, Tap, Tapped, Taps, Way
-from gradcam_hooks.network.inputs import copied, of_one, with_image
+from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import OutputSpec, choose, find_logits
+from gradcam_hooks.network.tree import mapped
 from gradcam_hooks.targets import AllClasses, Selection, Target, TopK, select, settle
 
 __all__ = ["Asked", "NoPath", "Progress", "Run", "TappedLayer", "look", "summed"]
@@ -99,8 +99,7 @@ class Run:
     Attributes:
         asked: the options of the explainer.
         taps: the open taps, for another pass.
-        args, kwargs: what went into the model.
-        image: the image among them, ``(batch, channels, *space)``.
+        inputs: what went into the model.
         target: what the user asked for.
         passed: the forward pass.
         layers: the tapped layers, in the order named.
@@ -114,9 +113,7 @@ class Run:
 
     asked: Asked
     taps: Taps
-    args: Sequence[object]
-    kwargs: Mapping[str, object]
-    image: Tensor
+    inputs: Inputs
     target: Target
     passed: Pass
     layers: Sequence[TappedLayer]
@@ -138,9 +135,14 @@ class Run:
         return self.selected.scores
 
     @property
+    def image(self) -> Tensor:
+        """The image among the inputs, ``(batch, channels, *space)``."""
+        return self.inputs.image
+
+    @property
     def batch(self) -> int:
         """How many images went in."""
-        return len(self.image)
+        return self.inputs.batch
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -231,36 +233,24 @@ class Run:
 
     def look_again(self, image: Tensor, way: Way = "cut") -> Run:
         """The same question with other pixels, ``image`` in the shape of this one's."""
-        args, kwargs = with_image(self.args, self.kwargs, self.image, image)
+        inputs = self.inputs.with_image(image)
         with self.as_before():
-            return look(self.asked, self.taps, image, args, kwargs, self.settled, way, fresh=True)
+            return look(self.asked, self.taps, inputs, self.settled, way, fresh=True)
 
     def as_before(self) -> AbstractContextManager[object]:
         """Autocast as it was around the first pass; the arithmetic of maps goes on without."""
         enabled, dtype = self.autocast
         return torch.autocast(self.image.device.type, dtype=dtype, enabled=enabled)
 
-    def inputs_of(
-        self, index: int, images: Tensor | None = None
-    ) -> tuple[list[object], dict[str, object]]:
-        """The model's arguments for image ``index`` alone, or for ``images`` in its place.
-
-        Args:
-            index: which image of the batch.
-            images: ``(variants, channels, *space)``; what else comes with the image is repeated.
-        """
-        one = self.image[index : index + 1] if images is None else images
-        return of_one(self.args, self.kwargs, self.image, index, one)
-
     @torch.inference_mode()
-    def output_of(self, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
+    def output_of(self, inputs: Inputs) -> object:
         """The part of the model's output that is explained, without gradients."""
-        return choose(self.model_output(args, kwargs), self.asked.output)
+        return choose(self.model_output(inputs), self.asked.output)
 
-    def model_output(self, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
+    def model_output(self, inputs: Inputs) -> object:
         """What the model returns for these inputs, of which it gets copies."""
         with self.as_before():
-            return self.model(*copied(list(args)), **copied(dict(kwargs)))
+            return inputs.copied().call(self.model)
 
     @torch.inference_mode()
     def scores_of(
@@ -304,12 +294,11 @@ def _row(output: object, row: int, count: int, batch: int) -> object:
         return [output[row]] * batch
 
     def one(tensor: Tensor) -> Tensor:
-        if not tensor.ndim or len(tensor) != count:
+        if not tensor.ndim or tensor.size(0) != count:
             return tensor
         return tensor[row : row + 1].expand(batch, *tensor.shape[1:])
 
-    whole: object = tree_map_only(Tensor, one, output)
-    return whole
+    return mapped(output, one)
 
 
 def _is_function(target: Target) -> bool:
@@ -319,9 +308,7 @@ def _is_function(target: Target) -> bool:
 def look(
     asked: Asked,
     taps: Taps,
-    image: Tensor,
-    args: Sequence[object],
-    kwargs: Mapping[str, object],
+    inputs: Inputs,
     target: Target,
     way: Way = "cut",
     *,
@@ -337,24 +324,22 @@ def look(
         LayerDidNotRun, LayerError, LayoutError: about a layer.
         OutputError, TargetError: about the score.
     """
+    image, batch = inputs.image, inputs.batch
     axes = input_axes(image.shape, asked.model, asked.axes)
-    with watched(asked.model) if _listed(args) else _unmoved() as places:
-        given = (copied(list(args)), copied(dict(kwargs))) if fresh else (args, kwargs)
-        passed = taps.forward(*given, way)
+    with watched(asked.model) as places:
+        passed = taps.forward(inputs.copied() if fresh else inputs, way)
     place = places[-1] if places else None
     size = axes.size(image.shape) if place is None or place.seen is None else place.seen
-    layers = [_read(one, asked, len(image), axes, size) for one in passed.select()]
+    layers = [_read(one, asked, batch, axes, size) for one in passed.select()]
     with torch.set_grad_enabled(way != "forward"):
         chosen = choose(passed.output, asked.output)
-        selected = select(target, chosen, len(image), asked.labels)
-    kind = image.device.type
+        selected = select(target, chosen, batch, asked.labels)
+    kind = inputs.image.device.type
     autocast = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
     return Run(
         asked,
         taps,
-        args,
-        kwargs,
-        image,
+        inputs,
         target,
         passed,
         layers,
@@ -373,15 +358,6 @@ def summed(asked: Asked, target: Target, batch: int) -> Callable[[object], Tenso
         return select(target, choose(output, asked.output), batch, asked.labels).scores.sum()
 
     return total
-
-
-def _unmoved() -> AbstractContextManager[list[Placement]]:
-    return nullcontext([])
-
-
-def _listed(args: Sequence[object]) -> bool:
-    """Whether the pictures came as a list, as torchvision's detectors take them."""
-    return bool(args) and isinstance(args[0], list | tuple)
 
 
 def _read(

@@ -116,10 +116,10 @@ class Tail:
         images = run.image[self._index : self._index + 1]
         if way == "repeated":
             images = images.expand(count, *images.shape[1:])
-        args, kwargs = run.inputs_of(self._index, images)
+        inputs = run.inputs.of_one(self._index, images)
         handle = self._module.register_forward_hook(_Swap(self._layer.call, wide))
         try:
-            output = run.output_of(args, kwargs)
+            output = run.output_of(inputs)
         finally:
             handle.remove()
         return run.scores_of(output, self._index, count, probability=probability)

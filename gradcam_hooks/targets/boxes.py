@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.errors import TargetError
-from gradcam_hooks.network.outputs import children
+from gradcam_hooks.network.tree import children
 from gradcam_hooks.targets.checks import labelled, legal, number, numbered, whole
 from gradcam_hooks.targets.detectors import Candidates, Head, candidates
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from gradcam_hooks.errors import OutputError, TargetError
-from gradcam_hooks.network.outputs import tree
+from gradcam_hooks.network.tree import drawn
 
 __all__ = ["described", "detections", "labelled", "legal", "number", "numbered", "whole"]
 
@@ -99,7 +99,7 @@ def described(output: object) -> str:
     """The structure of an output, for an error's text."""
     if isinstance(output, Tensor):
         return f"a tensor of shape {tuple(output.shape)}, {output.dtype}"
-    return tree(output) or f"a {type(output).__name__}"
+    return drawn(output) or f"a {type(output).__name__}"
 
 
 def detections(output: object) -> list[Mapping[str, Tensor]] | None:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.errors import OutputError, TargetError
-from gradcam_hooks.network.outputs import children, find_logits, tensors
+from gradcam_hooks.network.outputs import find_logits
+from gradcam_hooks.network.tree import children, tensors
 from gradcam_hooks.targets.checks import described, labelled, legal, number, numbered, whole
 
 __all__ = ["Binary", "Difference", "How", "Regression", "Similarity"]

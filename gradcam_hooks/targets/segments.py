@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gradcam_hooks.errors import OutputError, TargetError
-from gradcam_hooks.network.outputs import children, tensors
+from gradcam_hooks.network.tree import children, tensors
 from gradcam_hooks.targets.checks import described, labelled, legal, number, numbered, whole
 
 __all__ = ["Segment", "Where"]

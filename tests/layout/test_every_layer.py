@@ -14,6 +14,7 @@ from torch import nn
 
 import gradcam_hooks as gh
 from gradcam_hooks.network.hooks import Tap, Taps
+from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.state import untouched
 from tests.support.oracle import NETWORKS, Network, Truth, error, kinds, truths
 
@@ -72,7 +73,9 @@ def test_all_layers_in_one_pass(network: Network, model: nn.Module) -> None:
     shapes = {label(truth): truth.raw.shape[1:] for truth in found}
 
     with untouched(model), Taps(model, names, call="all") as taps:
-        tapped = {one.label: one.tap for one in taps.forward((images,), {}).select()}
+        tapped = {
+            one.label: one.tap for one in taps.forward(Inputs.of(model, [images], {})).select()
+        }
     result = gh.explain(model, images, names, call="all")
     raw = dict(zip(result.layers, result.raw, strict=True))
 
@@ -93,7 +96,7 @@ def raw_error(model: nn.Module, truth: Truth, images: torch.Tensor) -> float:
 
 def activation_error(model: nn.Module, truth: Truth, images: torch.Tensor) -> float:
     with untouched(model), Taps(model, [truth.layer], call=truth.call) as taps:
-        (tapped,) = taps.forward((images,), {}).select()
+        (tapped,) = taps.forward(Inputs.of(model, [images], {})).select()
     return error(activation(tapped.tap, truth), truth.activation)
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 import gradcam_hooks as gh
 from gradcam_hooks.methods.fullgrad import FullGradient, full_gradients
 from gradcam_hooks.network.hooks import Taps
+from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.state import untouched
 from gradcam_hooks.runs.run import Asked, look
 from gradcam_hooks.targets import Target
@@ -24,7 +25,7 @@ from tests.support.traces import Disturbing, snapshot
 
 def taken_apart(net: nn.Module, x: Tensor, target: Target) -> list[FullGradient]:
     with Taps(net, []) as taps, untouched(net):
-        return full_gradients(look(Asked(net), taps, x, [x], {}, target, "forward"))
+        return full_gradients(look(Asked(net), taps, Inputs.of(net, [x], {}), target, "forward"))
 
 
 def test_by_hand() -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 import gradcam_hooks as gh
 from gradcam_hooks.methods.lift import contributions
 from gradcam_hooks.network.hooks import Taps
+from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.state import untouched
 from gradcam_hooks.runs.run import Asked, look
 from gradcam_hooks.targets import Target
@@ -24,7 +25,7 @@ from tests.support.traces import Disturbing, snapshot
 def parts(net: nn.Module, layer: str, x: Tensor, target: Target, call: int | None = None) -> Tensor:
     """What every feature contributes, ``(targets, batch, channels, *space)``."""
     with Taps(net, [layer], call=call) as taps, untouched(net):
-        run = look(Asked(net), taps, x, [x], {}, target)
+        run = look(Asked(net), taps, Inputs.of(net, [x], {}), target)
         return torch.stack(contributions(run, run.layers[0]))
 
 

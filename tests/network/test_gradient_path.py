@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import gradcam_hooks as gh
 from gradcam_hooks.network.gradient_path import Tracing, path_end
+from gradcam_hooks.network.inputs import Inputs
 from tests.support.nets import images
 
 
@@ -172,7 +173,7 @@ def test_a_side_branch_that_ends_is_not_named_where_the_path_goes_on() -> None:
 
 def test_the_model_is_left_as_found_and_a_whole_path_has_no_end() -> None:
     model = net(nn.Identity())
-    asked = Tracing(model, (images(),), {}, lambda output: output, first)
+    asked = Tracing(model, Inputs.of(model, [images()], {}), lambda output: output, first)
     assert path_end(asked, "encoder.conv") == ""
     with pytest.raises(gh.GradientError):
         gh.explain(net(Do(Tensor.detach)), images(), "encoder.conv", target=0)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import gradcam_hooks as gh
 from gradcam_hooks.network.hooks import Tap, Taps
+from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.state import untouched
 from tests.support.nets import Raising, gap_linear, images, residual
 from tests.support.traces import Disturbing, snapshot
@@ -45,7 +46,7 @@ def oracle(net: nn.Module, layer: str, x: Tensor, target: int) -> tuple[Tensor, 
 
 def captured(net: nn.Module, layer: str, x: Tensor, target: int) -> Tap:
     with Taps(net, [layer]) as taps, untouched(net):
-        current = taps.forward((x,), {})
+        current = taps.forward(Inputs.of(net, [x], {}))
         assert isinstance(current.output, Tensor)
         with torch.enable_grad():
             score = current.output[:, target]

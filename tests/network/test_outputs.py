@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 import gradcam_hooks as gh
-from gradcam_hooks.network.outputs import choose, find_logits, tree
+from gradcam_hooks.network.outputs import choose, find_logits
+from gradcam_hooks.network.tree import drawn
 
 LOGITS = torch.zeros(2, 5)
 FEATURES = torch.zeros(2, 8, 4, 4)
@@ -73,7 +74,7 @@ def test_none_and_wrong_parts_are_errors() -> None:
 
 
 def test_tree_is_a_line_a_part() -> None:
-    assert tree((LOGITS, {"x": None})).splitlines() == [
+    assert drawn((LOGITS, {"x": None})).splitlines() == [
         "0: (2, 5) torch.float32",
         "1: dict",
         "  'x': NoneType",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import gradcam_hooks as gh
 from gradcam_hooks.network.hooks import Taps
+from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.state import untouched
 from gradcam_hooks.runs.run import Asked, look
 from gradcam_hooks.runs.tail import Tail
@@ -67,7 +68,7 @@ class Single(Tied):
 
 def tail_of(net: nn.Module, layer: str, x: Tensor) -> tuple[Taps, Callable[[Taps], Tail]]:
     def make(taps: Taps) -> Tail:
-        run = look(Asked(net), taps, x, [x], {}, 1, "forward")
+        run = look(Asked(net), taps, Inputs.of(net, [x], {}), 1, "forward")
         return Tail(run, run.layers[0], 0)
 
     return Taps(net, [layer]), make

@@ -1,0 +1,216 @@
+"""Where among the inputs of a model the image is that the map lies on: by rule, or as users say.
+
+Knows tensors, containers and the kind of a model's first convolution.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gradcam_hooks.errors import InputError
+from gradcam_hooks.network.tree import Key, Path, at, children, drawn, tensors, walk
+
+__all__ = ["Given", "ImageSpec", "Place", "find_place", "image_at"]
+
+Given = tuple[tuple[object, ...], dict[str, object]]
+"""A call's arguments: the positional ones and those by keyword."""
+
+
+ImageSpec = str | int | None
+"""Which input the map lies on: an argument's name or index, a way into it (``"batch.image"``,
+``"0"``), or None for the first that can be one."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the image is: the way to a tensor, or to a list of pictures.
+
+    Attributes:
+        path: from ``(args, kwargs)`` to it.
+        inside: in a list of pictures, the way from each of its elements to the picture; else None.
+    """
+
+    path: Path
+    inside: Path | None = None
+
+
+def find_place(given: Given, model: nn.Module, spec: ImageSpec, rank: int | None) -> Place:
+    """Where the image is, by the user's word or by rule.
+
+    Args:
+        given: the model's arguments.
+        model: whose first convolution tells how many axes an input has.
+        spec: the user's word on which input it is.
+        rank: how many axes it has, where that is known.
+
+    Raises:
+        InputError: there is none, or it lacks its batch axis, or nothing has the name.
+    """
+    if spec is not None:
+        way = _way(given, model, spec)
+        asked = at(given, way)
+        if isinstance(asked, Tensor):
+            return Place(way)
+        within: object = asked
+    else:
+        way, within = (), given
+    for path, part in walk(within):
+        argument = len(way) + len(path) > 1  # rather than all of them together
+        if argument and (inside := _inside(part, model)) is not None:
+            return Place((*way, *path), inside)
+        if isinstance(part, Tensor) and part.is_floating_point() and _fits(part, rank):
+            if rank is None and spec is None:
+                _check_batch_axis(part, model)
+            return Place((*way, *path))
+    shapes = [_shape(one) for one in tensors(within)]
+    wanted = "(batch, channels, *space)" if rank is None else f"of {rank} axes"
+    raise InputError(
+        f"among the inputs{'' if spec is None else f' in image={spec!r}'} there is no image: a "
+        f"floating-point tensor {wanted} is needed, and what came is "
+        f"{', '.join(shapes) or 'no tensor at all'}."
+    )
+
+
+def _fits(tensor: Tensor, rank: int | None) -> bool:
+    return tensor.ndim >= 3 if rank is None else tensor.ndim == rank
+
+
+def _shape(tensor: Tensor) -> str:
+    return "a nested tensor" if tensor.is_nested else str(tuple(tensor.shape))
+
+
+def _way(given: Given, model: nn.Module, spec: str | int) -> Path:
+    """The way to the input that the user names."""
+    args, kwargs = given
+    first, *rest = str(spec).split(".")
+    names = _parameters(model)
+    starts: list[Path] = []
+    if first in kwargs:
+        starts.append((1, first))
+    elif first.lstrip("-").isdigit():
+        starts.append((0, int(first) % max(len(args), 1) if int(first) < 0 else int(first)))
+    elif first in names and names.index(first) < len(args):
+        starts.append((0, names.index(first)))
+    else:  # a key of a dictionary, or a field, that is an argument itself
+        rest = [first, *rest]
+        starts += [(0, index) for index in range(len(args))] + [(1, key) for key in kwargs]
+    for start in starts:
+        way = _follow(given, start, rest)
+        if way is not None:
+            return way
+    named: dict[Key, object] = {**dict(enumerate(args)), **dict(kwargs.items())}
+    shown = drawn(named)
+    raise InputError(
+        f"image={spec!r} names none of the inputs. They are\n{shown}\n"
+        "Pass the index or the name of an argument, and where it is a container the keys that "
+        "lead to the image, as in image='0.pixels'."
+    )
+
+
+def _follow(given: Given, start: Path, rest: Sequence[str]) -> Path | None:
+    """The way on by keys as they are written in a text; None where there is none."""
+    way = list(start)
+    try:
+        part = at(given, start)
+        for text in rest:
+            key, part = next((k, one) for k, one in children(part) if str(k) == text)
+            way.append(key)
+    except (KeyError, StopIteration):
+        return None
+    return tuple(way)
+
+
+def _parameters(model: nn.Module) -> list[str]:
+    """The names of the positional parameters of the model's forward."""
+    try:
+        known = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [
+        one.name for one in known if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
+
+
+def _inside(given: object, model: nn.Module) -> Path | None:
+    """In a list of pictures ``(channels, height, width)`` the way from each element to its picture.
+
+    The elements are the pictures, or dicts and the like that hold one each. None for anything else.
+    """
+    if not isinstance(given, list | tuple) or not given:
+        return None
+    if _axes(model) not in (4, None):  # to a network of signals, three axes are a batch already
+        return None
+    if all(_is_picture(one) for one in given):
+        return ()
+    held = dict(children(given[0]))
+    keys = ["image", *held] if isinstance(given[0], Mapping) else list(held)
+    for key in keys:
+        if all(isinstance(one, type(given[0])) and _holds_picture(one, key) for one in given):
+            return (key,)
+    return None
+
+
+def _holds_picture(element: object, key: Key) -> bool:
+    if isinstance(element, Tensor | list | tuple):
+        return False
+    part = dict(children(element)).get(key)
+    return _is_picture(part) or (
+        key == "image" and isinstance(part, Tensor) and part.ndim == 3 and not part.is_complex()
+    )
+
+
+def _is_picture(given: object) -> bool:
+    return (
+        isinstance(given, Tensor)
+        and given.ndim == 3
+        and given.is_floating_point()
+        and given.size(0) in (1, 3)
+    )
+
+
+def image_at(given: Given, place: Place) -> Tensor:
+    """The image at its place; pictures are stacked.
+
+    Raises:
+        InputError: pictures differ in size.
+    """
+    found = at(given, place.path)
+    if place.inside is None:
+        assert isinstance(found, Tensor)  # or it would not be the place
+        if found.is_nested:
+            raise InputError(
+                "the image is a nested tensor, whose pictures differ in size, and the maps of one "
+                "call have one size. Pass one image at a time, image[i][None]."
+            )
+        return found
+    pictures = [at(one, place.inside) for _, one in children(found)]
+    sizes = list(dict.fromkeys(tuple(one.shape) for one in pictures if isinstance(one, Tensor)))
+    if len(sizes) > 1:
+        raise InputError(
+            f"the list holds pictures of {len(sizes)} shapes, {', '.join(map(str, sizes))}, and "
+            "the maps of one call have one size. Pass one image at a time: explain(model, [image])."
+        )
+    return torch.stack([one for one in pictures if isinstance(one, Tensor)])
+
+
+def _check_batch_axis(image: Tensor, model: nn.Module) -> None:
+    axes = _axes(model)
+    if axes is not None and image.ndim == axes - 1:
+        raise InputError(
+            f"the input has shape {tuple(image.shape)}, and this network's first "
+            f"convolution works on {axes} axes, the first of them the batch. For one image "
+            "pass image[None]."
+        )
+
+
+def _axes(model: nn.Module) -> int | None:
+    """How many axes the input of the first convolution has; None where there is no convolution."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.conv._ConvNd):
+            return 2 + len(module.kernel_size)
+    return None
