@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from gradcam_hooks.errors import InputError, LayerError
+from gradcam_hooks.errors import InputError, LayerError, MethodError
 from gradcam_hooks.layout.table import first_non_finite, reached, reaches
 from gradcam_hooks.maps import finish_telling, fuse
-from gradcam_hooks.methods import METHODS, Found, Method, Rule
+from gradcam_hooks.methods import Found, Method, Rule
+from gradcam_hooks.methods.returned import checked_raws, checked_rule
 from gradcam_hooks.network.final_softmax import (
     PROBABILITY_HINT,
     FinalSoftmax,
@@ -44,7 +44,7 @@ class Question:
 
     Attributes:
         asked: what is asked of the network.
-        method: the name of the method.
+        row: what the method is.
         fuse: how the maps of several layers become one.
         parameters: the method's own options.
         differentiable: whether the maps stay in the graph.
@@ -52,16 +52,11 @@ class Question:
     """
 
     asked: Asked
-    method: str
+    row: Method
     fuse: str
     parameters: Mapping[str, object] = field(default_factory=dict)
     differentiable: bool = False
     sampler: Sampler | None = None
-
-    @property
-    def row(self) -> Method:
-        """What the method is."""
-        return METHODS[self.method]
 
 
 class _OnePosition(NoPath):
@@ -147,7 +142,7 @@ def answer(
         target=run.selected.index,
         output=run.passed.output if question.differentiable else detached(run.passed.output),
         layers=tuple(layer.label for layer in run.layers) or (row.looks,),
-        method=question.method,
+        method=row.name,
         layouts=tuple(str(layer.layout) for layer in run.layers) or (_space(raws[0], scores),),
         diagnosis=_shaped(words, scores.shape),
         labels=asked.labels,
@@ -243,15 +238,15 @@ def _raws(question: Question, run: Run, *, reach: bool) -> tuple[Run, list[Tenso
     """
     row = question.row
     if row.rule is not None:
-        rule = partial(row.rule, **question.parameters)
+        rule = checked_rule(row.rule, question.parameters)
         if question.sampler is not None:
             return run, *_told_zero(question.sampler.raws(run, rule), run)
         if row.needs_gradients:
             return run, *_by_gradients(rule, run, reach=reach)
         return run, *_by_activations(rule, run)
-    if row.procedure is None:
-        raise ValueError(f"METHODS has neither rule nor procedure for {row.name!r}")
+    assert row.procedure is not None  # a method has one or the other
     found = row.procedure(run, **question.parameters)
+    found = checked_raws(row, found, len(run.layers) or 1, run.scores.shape)
     if isinstance(found, Found):
         run, found = replace(run, selected=found.selected), found.raws
     raws = [raw.detach() for raw in found]
@@ -325,12 +320,20 @@ def _by_activations(rule: Rule, run: Run) -> tuple[list[Tensor], Tensor]:
 
 def _raw_map(rule: Rule, activation: Tensor, gradient: Tensor, lead: int) -> tuple[Tensor, Tensor]:
     """One layer's maps and whether its gradient is zero; where targets are many, they lead."""
-    each = rule if lead == 1 else torch.vmap(rule, in_dims=(None, 0))
-    raw = each(activation, gradient)
+    raw = rule(activation, gradient) if lead == 1 else _of_each(rule, activation, gradient)
     zero = raw.flatten(lead).eq(0).all(-1)
     if bool(zero.any()):  # only a map of zeros can come of a gradient of zeros
         zero &= gradient.flatten(lead).eq(0).all(-1)
     return raw, zero
+
+
+def _of_each(rule: Rule, activation: Tensor, gradient: Tensor) -> Tensor:
+    """One layer's maps for many targets, which lead the gradient's axes."""
+    try:
+        maps: Tensor = torch.vmap(rule, in_dims=(None, 0))(activation, gradient)
+    except MethodError:  # vmap takes no rule that branches on a value, or that leaves torch
+        maps = torch.stack([rule(activation, one) for one in gradient])
+    return maps
 
 
 def _shaped(

@@ -14,16 +14,15 @@ from functools import cached_property
 from itertools import product
 from math import ceil, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from torch import nn
 
 from gradcam_hooks.errors import GradCamHooksError, InputError, LayerNotFound, MethodNotFound
-from gradcam_hooks.explainers import Options
-from gradcam_hooks.facade import explain, explainer
+from gradcam_hooks.explainers import MethodSpec, explain, explainer_class
 from gradcam_hooks.images.colors import DEFAULT_COLORMAP, Floats, to_float
-from gradcam_hooks.methods import METHODS
+from gradcam_hooks.methods import METHODS, Method
 from gradcam_hooks.network.modules import LayerSpec
 from gradcam_hooks.results.captions import Caption
 from gradcam_hooks.results.drawing import Style
@@ -32,7 +31,6 @@ from gradcam_hooks.targets import AllClasses, Target, TopK
 
 if TYPE_CHECKING:
     from PIL import Image
-    from typing_extensions import Unpack
 
 __all__ = ["Cell", "Comparison", "compare"]
 
@@ -70,7 +68,8 @@ class Cell:
         """Method, layer and target as people read them."""
         caption = self.caption
         if caption is None:
-            return METHODS[self.method].title, self.layer, self.target
+            row = METHODS.get(self.method)
+            return self.method if row is None else row.title, self.layer, self.target
         return caption.method, caption.place, caption.subject
 
     @property
@@ -197,22 +196,23 @@ def compare(
     image: object,
     /,
     *,
-    methods: Sequence[str] | str | None = None,
+    methods: Sequence[MethodSpec] | MethodSpec | None = None,
     layers: Sequence[LayerSpec] | None = None,
     targets: Sequence[Target] | TopK | AllClasses | None = None,
     alpha: float = 0.5,
     colormap: str | None = None,
     columns: int | None = None,
-    **options: Unpack[Options],
+    **options: object,
 ) -> Comparison:
     """Explain one image in several ways, side by side: every method, layer and target named.
 
     Args:
         model: any module; it is left exactly as found.
         image: one image: a tensor ``(1, channels, *space)``, a path, a PIL image or an RGB array.
-        methods: names in `METHODS`; by default Grad-CAM, and six usual ones where neither layers
-            nor targets are named. ``"all"`` is every one of them, those of hundreds of runs with
-            the fewer runs of their ``quick`` options, which their captions tell.
+        methods: names in `METHODS`, classes, or functions of one's own; by default Grad-CAM, and
+            six usual ones where neither layers nor targets are named. ``"all"`` is every one of
+            them, those of hundreds of runs with the fewer runs of their ``quick`` options, which
+            their captions tell.
         layers: by default ``["auto"]``. Each is a layer, or several that are fused.
         targets: class numbers, labels or functions; or `TopK`, or `AllClasses`. By default the
             predicted class.
@@ -240,30 +240,30 @@ def compare(
     if methods is None:
         methods = _METHODS if layers is None and targets is None else ("gradcam",)
     everything = methods == "all"
-    names = list(METHODS) if everything else [methods] if isinstance(methods, str) else [*methods]
-    for name in names:
-        if name not in METHODS:
-            explainer(name, model)  # raises MethodNotFound, with the nearest name
+    if everything:
+        methods = list(METHODS)
+    kinds = [explainer_class(one) for one in _listed(methods)]
     places: list[LayerSpec] = ["auto"] if layers is None else _several("layers", layers)
     image = _loaded(image)
-    own = {name: _suiting(options, name, names) for name in names}
+    rows = [kind.row() for kind in kinds]
+    own = [_suiting(options, row, rows) for row in rows]
     if everything:
-        own = {name: cast("Options", {**METHODS[name].quick, **own[name]}) for name in names}
+        own = [{**row.quick, **mine} for row, mine in zip(rows, own, strict=True)]
     if isinstance(targets, TopK | AllClasses):
-        whole = explain(model, image, places[0], target=targets, method=names[0], **own[names[0]])
+        whole = explain(model, image, places[0], target=targets, method=kinds[0], **own[0])
         asked: list[Target] = [] if whole.target is None else list(whole.target[0].tolist())
     else:
         asked = [None] if targets is None else _several("targets", targets)
-    if not (names and places and asked):
+    if not (kinds and places and asked):
         raise InputError("there is nothing to compare: methods=, layers= or targets= is empty.")
     if columns is not None and columns < 1:
         raise InputError(f"columns= is a whole number from 1 up, not {columns!r}.")
     cells, failures = [], []
-    for name, place, target in product(names, places, asked):
-        words = (name, _layer_word(place), _target_word(target))
-        quick = _told(METHODS[name].quick) if everything else ""
+    for at, place, target in product(range(len(kinds)), places, asked):
+        words = (rows[at].name, _layer_word(place), _target_word(target))
+        quick = _told(rows[at].quick) if everything else ""
         try:
-            found = explain(model, image, place, target=target, method=name, **own[name])
+            found = explain(model, image, place, target=target, method=kinds[at], **own[at])
         except (MethodNotFound, LayerNotFound):
             raise  # a wrong name, which is nothing to look at
         except GradCamHooksError as error:
@@ -277,7 +277,7 @@ def compare(
         cells.append(Cell(*words, found, quick=quick))
     if len(failures) == len(cells):
         raise failures[0]
-    shape = (len(names), len(places), len(asked))
+    shape = (len(kinds), len(places), len(asked))
     return Comparison(tuple(cells), shape, columns, alpha, colormap)
 
 
@@ -312,15 +312,22 @@ def _several(name: str, given: Sequence[_T]) -> list[_T]:
     return list(given)
 
 
-def _suiting(options: Options, name: str, names: Sequence[str]) -> Options:
+def _suiting(
+    options: Mapping[str, object], row: Method, rows: Sequence[Method]
+) -> Mapping[str, object]:
     """The options without those that belong to others of the methods alone."""
-    others = {option for other in names for option in METHODS[other].options}
-    kept = {
+    others = {option for other in rows for option in other.options}
+    return {
         option: value
         for option, value in options.items()
-        if option in METHODS[name].options or option not in others
+        if option in row.options or option not in others
     }
-    return cast("Options", kept)
+
+
+def _listed(methods: Sequence[MethodSpec] | MethodSpec) -> Sequence[MethodSpec]:
+    if isinstance(methods, Sequence) and not isinstance(methods, str):
+        return methods
+    return [methods]
 
 
 def _layer_word(layer: LayerSpec) -> str:

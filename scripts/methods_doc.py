@@ -1,16 +1,22 @@
-"""Writes docs/methods.md from `gradcam_hooks.METHODS`: scripts/methods_doc.py
+"""Writes what is made of `gradcam_hooks.METHODS`: scripts/methods_doc.py
 
-A test says when it is out of date. Run it with the project's own Python: .venv/bin/python.
+That is docs/methods.md for people, and gradcam_hooks/explainers/named.pyi, the classes' signatures
+for type checkers. A test says when either is out of date. Run it with the project's own Python:
+.venv/bin/python.
 """
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from typing import get_type_hints
 
 from gradcam_hooks import METHODS
 from gradcam_hooks.methods import Method
 
-PAGE = Path(__file__).parent.parent / "docs" / "methods.md"
+_ROOT = Path(__file__).parent.parent
+PAGE = _ROOT / "docs" / "methods.md"
+STUB = _ROOT / "gradcam_hooks" / "explainers" / "named.pyi"
 
 _HEAD = """\
 # The methods
@@ -25,12 +31,37 @@ papers put behind the sum is taken when the map is finished. *Cost* is in forwar
 one. Several layers are fused by `fuse=`: `mean`, `max`, RefineCAM's `product`, LayerCAM's `tanh`,
 Poly-CAM's `lnorm`. A method that is a formula of activation and gradient also goes with
 `sampler=gh.Noise()`, `gh.Integrate()` or `gh.Augment()`, and with `differentiable=True`.
+
+A formula of your own is a function, `gh.explain(model, x, method=lambda a, g: (a * g).sum(1))`, of
+an activation and its gradient, `(batch, channels, *space)` both, that returns `(batch, *space)`.
+`@gh.method(paper="...")` above it puts it into this table, where it is asked for by its name, and
+`gh.explainer_class` makes its class; its arguments behind the first two are its options.
+"""
+
+_STUB = """\
+# The classes that named.py makes, for type checkers. Written by scripts/methods_doc.py.
+
+from typing import Literal
+
+from torch import nn
+from typing_extensions import Unpack
+
+from gradcam_hooks.explainers.explainer import Explainer, Options
+from gradcam_hooks.network.modules import LayerSpec
+
 """
 
 
 def page() -> str:
     """The whole page."""
     return "\n".join([_HEAD, *map(_section, METHODS.values())])
+
+
+def stub() -> str:
+    """The whole stub."""
+    order = sorted((row.cls for row in METHODS.values()), key=lambda one: (not one.isupper(), one))
+    names = "".join(f'    "{name}",\n' for name in order)
+    return f"{_STUB}__all__ = [\n{names}]\n" + "".join(map(_class, METHODS.values()))
 
 
 def _section(row: Method) -> str:
@@ -40,7 +71,7 @@ def _section(row: Method) -> str:
     lines = [
         f"## {row.title}",
         "",
-        f"`{row.name}`, `gh.{row.cls}`. {row.formula[0].upper()}{row.formula[1:]}.",
+        f"`{row.name}`, `gh.{row.cls}`. {row.formula[:1].upper()}{row.formula[1:]}.",
         "",
         f"- paper: {row.paper}",
         f"- cost: {row.passes}; looks at {places[row.looks]}; {classes}",
@@ -51,5 +82,28 @@ def _section(row: Method) -> str:
     return "\n".join(lines)
 
 
+def _class(row: Method) -> str:
+    hints = get_type_hints(row.function)
+    own = [
+        f"{name}: {inspect.formatannotation(hints[name])} = {one.default!r}".replace("'", '"')
+        for name, one in row.parameters.items()
+    ]
+    given = [
+        "self",
+        "model: nn.Module",
+        'layer: LayerSpec = "auto"',
+        *(["*", *own] if own else []),
+        "**options: Unpack[Options]",
+    ]
+    inside = f"        {', '.join(given)}\n"
+    if len(inside) > 101:
+        inside = "".join(f"        {one},\n" for one in given)
+    return (
+        f"\nclass {row.cls}(Explainer):  # {row.home}\n"
+        f"    def __init__(\n{inside}    ) -> None: ...\n"
+    )
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    STUB.write_text(stub(), encoding="utf-8")

@@ -16,8 +16,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from gradcam_hooks.errors import GradCamHooksError, InputError, OptionError
-from gradcam_hooks.explainers import Explainer, Options
-from gradcam_hooks.facade import explainer
+from gradcam_hooks.explainers import Explainer, MethodSpec, Options, explainer
 from gradcam_hooks.images.colors import Floats, to_uint8
 from gradcam_hooks.images.encoding import enlarged
 from gradcam_hooks.network.final_softmax import remembering
@@ -96,7 +95,7 @@ class ExplainWorst(Callback):
         layer: which layer of the LightningModule, as for `gradcam_hooks.explain`.
         samples: how many.
         every_n_epochs: in which epochs: every n-th, counted as ``ModelCheckpoint`` does.
-        method: a name in `METHODS`.
+        method: a name in `METHODS`, a class, or a function ``(activation, gradient) -> map``.
         target: what the first map explains; by default the predicted class.
         truth: whether there is a second map, of the true class, where labels are class numbers.
         loss: ``(output, labels) -> losses (batch,)``; by default `sample_losses`, cross-entropy.
@@ -114,7 +113,7 @@ class ExplainWorst(Callback):
         layer: LayerSpec = "auto",
         samples: int = 8,
         every_n_epochs: int = 1,
-        method: str = "gradcam",
+        method: MethodSpec = "gradcam",
         *,
         target: Target = None,
         truth: bool = True,
@@ -122,7 +121,7 @@ class ExplainWorst(Callback):
         batch: Callable[[object], tuple[Tensor, object]] | None = None,
         tag: str = "worst",
         style: Style | None = None,
-        options: Options | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__()
         for name, number in (("samples", samples), ("every_n_epochs", every_n_epochs)):
@@ -133,7 +132,7 @@ class ExplainWorst(Callback):
         self.loss = loss or sample_losses
         self.batch = batch or _pair
         self.style = style or Style()
-        self.options: Options = options or {}
+        self.options = cast("Options", options or {})
         self.worst: list[Sample] = []
         self._told: set[str] = set()
 

@@ -73,6 +73,51 @@ def test_several_targets_are_each_their_own(name: str) -> None:
         assert torch.allclose(many.raw[:, column], one.raw, atol=1e-9)  # type: ignore[index]
 
 
+# By which power of a factor on the score the raw map grows, where it is not the first. None: by
+# none, as softmaxes over the channels, sums of different powers of the gradient, and noise in
+# alpha's denominator do.
+POWERS: dict[str, int | None] = {
+    "gradcam++": None,
+    "refinecam": None,
+    "eigencam": 0,
+    "fem": 0,
+    "smoothgradcam++": None,
+    "gscorecam": None,
+    "sscam": None,
+    "iscam": None,
+    "groupcam": 2,  # once in the groups' gradients, once in what they gain
+    "opticam": 0,  # Adam's steps know no scale but their epsilon
+    "attentionrollout": 0,
+    "gradientrollout": None,
+    "fullgrad": 0,  # every part is scaled by itself
+    "guidedgradcam": 2,  # two gradients
+    "dff": 0,
+    "random": 0,
+    "center": 0,
+    "sobel": 0,
+    "fakecam": 0,
+}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "cam"])  # of a class alone
+def test_scaling_the_score(name: str) -> None:
+    net, layer = (vit(), "blocks.1") if attends(name) else (gap_linear(), "1")
+    x, raws = images(2), []
+    for factor in (1.0, 4.0):
+        result = ask(name, net, x, layer, target=lambda out, factor=factor: factor * out[:, 1])
+        assert isinstance(result.raw, Tensor)
+        raws.append(result.raw)
+    plain, scaled = raws
+    assert plain.any()
+    power, size = POWERS.get(name, 1), float(plain.abs().max())
+    if power is not None:
+        share = 1e-5 if name == "opticam" else 1e-9
+        assert (scaled / 4**power - plain).abs().max() <= share * size
+    else:
+        for power in (0, 1, 2):
+            assert (scaled / 4**power - plain).abs().max() > 1e-6 * size
+
+
 NOT_EQUIVARIANT = {
     "random": "noise knows no picture",
     "fakecam": "one corner is another than the other",

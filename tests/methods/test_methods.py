@@ -69,7 +69,8 @@ def test_where_no_method_is_near_none_is_named() -> None:
             gh.explainer(wrong, torch.nn.Conv2d(3, 3, 3))
 
 
-def test_the_page_of_methods_is_what_the_table_says() -> None:
-    from scripts.methods_doc import PAGE, page
+def test_the_page_and_the_stub_are_what_the_table_says() -> None:
+    from scripts.methods_doc import PAGE, STUB, page, stub
 
     assert PAGE.read_text(encoding="utf-8") == page(), "run scripts/methods_doc.py"
+    assert STUB.read_text(encoding="utf-8") == stub(), "run scripts/methods_doc.py"

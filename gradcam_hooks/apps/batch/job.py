@@ -21,8 +21,7 @@ from torch import Tensor, nn
 
 from gradcam_hooks.compare import Comparison, compare
 from gradcam_hooks.errors import InputError
-from gradcam_hooks.explainers import Explainer, Options
-from gradcam_hooks.facade import explainer
+from gradcam_hooks.explainers import Explainer, Options, explainer
 from gradcam_hooks.images import Preprocess
 from gradcam_hooks.images.colors import DEFAULT_COLORMAP, blend
 from gradcam_hooks.models import LoadedModel

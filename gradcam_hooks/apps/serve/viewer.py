@@ -26,7 +26,7 @@ from gradcam_hooks.errors import (
     OutputError,
     ProbabilityWarning,
 )
-from gradcam_hooks.facade import explainer
+from gradcam_hooks.explainers import explainer
 from gradcam_hooks.images import Geometry, Picture, Preprocess, load_image
 from gradcam_hooks.layout.evidence import is_attention
 from gradcam_hooks.layout.table import LayerRow, LayerTable

@@ -1,30 +1,29 @@
 """The explainer: a model, a layer and a method, open for as long as its block lasts.
 
-It finds the layers, opens the taps, reads pictures into inputs and asks `pipeline` for the rest.
-State lives in the open taps alone. The methods themselves are classes in `cams`.
+It finds the layers, opens the taps, reads pictures into inputs and asks `answer` for the rest.
+State lives in the open taps alone.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from itertools import chain
-from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
-import numpy as np
 import torch
 from torch import nn
 
 from gradcam_hooks.answer import Question, answer
 from gradcam_hooks.errors import GradientError, InputError, LayerError, OptionError
+from gradcam_hooks.images.given import is_picture, prepared
 from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.layout.pattern import parse
 from gradcam_hooks.layout.table import reached, spatial
 from gradcam_hooks.maps import FUSIONS
-from gradcam_hooks.methods import METHODS, Method
+from gradcam_hooks.methods import Method, method_of
+from gradcam_hooks.methods.options import check_options
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooks import Taps
 from gradcam_hooks.network.inputs import Inputs
@@ -33,28 +32,26 @@ from gradcam_hooks.network.outputs import OutputSpec
 from gradcam_hooks.network.places import ImageSpec
 from gradcam_hooks.network.state import untouched
 from gradcam_hooks.results.explanation import Explanation
-from gradcam_hooks.runs.checks import check_flag
 from gradcam_hooks.runs.run import Asked, NoPath, Progress, summed
 from gradcam_hooks.runs.samplers import Sampler
 from gradcam_hooks.targets import Target
 
 if TYPE_CHECKING:
-    from PIL import Image
     from typing_extensions import Self
 
     from gradcam_hooks.images import Preprocess
 
-__all__ = ["Explainer", "Options"]
+__all__ = ["COMMON", "Explainer", "Options"]
 
 
 class Options(TypedDict, total=False):
-    """The keyword options of `Explainer`, and those that one method or another has of its own."""
+    """The keyword options of `Explainer`, which every method has."""
 
     output: OutputSpec
     image: ImageSpec
     layout: str | None
     axes: str | None
-    fuse: str
+    fuse: str | None
     call: int | Literal["all"] | None
     labels: Sequence[str] | None
     preprocess: Preprocess | None
@@ -62,32 +59,6 @@ class Options(TypedDict, total=False):
     generator: torch.Generator | None
     progress: Progress | None
     sampler: Sampler | None
-    # of the methods
-    baseline: float
-    cells: int
-    channels: float | None
-    discard_ratio: float
-    complete: bool
-    concepts: int
-    divide: bool
-    eigen_smooth: bool
-    first_order: bool
-    gaussian: bool
-    groups: int
-    head_fusion: str
-    keep: float
-    loss: str
-    lr: float
-    masks: int
-    normalize: bool
-    others: str
-    probability: bool | None
-    samples: int
-    score: str | None
-    start_layer: int
-    std: float
-    steps: int
-    width: float
 
 
 class Explainer:
@@ -107,7 +78,8 @@ class Explainer:
         layout: ``"channels-first"``, ``"channels-last"`` or ``"tokens"`` (and two rarer orders of
             tokens, see `layouts.Layout`), or with the grid of the tokens, ``"tokens:8x14x14"``;
             by default inferred.
-        fuse: how the maps of several layers become one, a name of `maps.FUSIONS`.
+        fuse: how the maps of several layers become one, a name of `maps.FUSIONS`; by default
+            their mean, or the method's own way.
         call: for a layer that runs several times in one forward pass: which call, from 0, or
             ``"all"`` for a map of each, fused.
         labels: the classes' names, so that a target can be named; a model that carries
@@ -124,7 +96,8 @@ class Explainer:
         LayerError, InputError, OptionError: on making, where an option is none of those named.
     """
 
-    method: ClassVar[str]
+    method: ClassVar[str] = ""
+    _row: ClassVar[Method | None] = None
 
     def __init__(
         self,
@@ -133,7 +106,7 @@ class Explainer:
         *,
         output: OutputSpec = None,
         layout: str | None = None,
-        fuse: str = "mean",
+        fuse: str | None = None,
         axes: str | None = None,
         call: int | Literal["all"] | None = None,
         labels: Sequence[str] | None = None,
@@ -156,7 +129,8 @@ class Explainer:
                 "Explain the Python model that it was made of."
             )
         model = unwrap(model)
-        row = METHODS[self.method]
+        row = self.row()
+        fuse = row.fuse if fuse is None else fuse
         if fuse not in FUSIONS:
             raise LayerError(f"fuse= is one of {', '.join(map(repr, FUSIONS))}, not {fuse!r}.")
         if isinstance(call, bool) or not (call in (None, "all") or isinstance(call, int)):
@@ -166,14 +140,21 @@ class Explainer:
         self.call = call
         self.image = image
         self.preprocess = preprocess
-        _check_options(row, parameters, sampler, differentiable=differentiable)
+        check_options(row, parameters, COMMON)
+        _check_sampling(row, sampler, differentiable=differentiable)
         known = tuple(labels) if labels is not None else _labels_of(model)
         asked = Asked(model, output, layout, axes, known, generator, progress)
-        self._question = Question(asked, self.method, fuse, parameters, differentiable, sampler)
+        self._question = Question(asked, row, fuse, parameters, differentiable, sampler)
         self._rank = None if axes is None else len(parse(axes, "axes").axes)
         self._stack: ExitStack | None = None
         self._taps: Taps | None = None
         self._chosen: dict[tuple[int, ...], str] = {}
+
+    @classmethod
+    def row(cls) -> Method:
+        """What the method is."""
+        known = cls._row
+        return known if known is not None and known.name == cls.method else method_of(cls.method)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({type(self.model).__name__}, {self.layer!r})"
@@ -280,38 +261,20 @@ class Explainer:
         pictures: tuple[Picture, ...] | None = None
         args: list[object] = []
         for given in inputs:
-            if not _is_picture(given):
+            if not is_picture(given):
                 args.append(given)
                 continue
-            from gradcam_hooks.images import Preprocess
-
-            prepare = self.preprocess or Preprocess()
-            loaded = [_load(one) for one in (given if isinstance(given, list | tuple) else [given])]
-            prepared = [prepare(image) for image in loaded]
-            like = next(self.model.parameters(), torch.empty(0))
-            args.append(torch.stack([tensor for tensor, _ in prepared]).to(like))
-            pictures = pictures or tuple(
-                Picture(image, geometry)
-                for image, (_, geometry) in zip(loaded, prepared, strict=True)
-            )
+            tensor, loaded = prepared(given, self.preprocess)
+            args.append(tensor.to(next(self.model.parameters(), torch.empty(0))))
+            pictures = pictures or loaded
         return args, pictures
 
 
-def _check_options(
-    row: Method,
-    parameters: Mapping[str, object],
-    sampler: Sampler | None,
-    *,
-    differentiable: bool,
-) -> None:
-    for name in parameters:
-        if name not in row.options:
-            near = difflib.get_close_matches(name, row.options, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}=?" if near else ""
-            own = ", ".join(f"{option}=" for option in row.options) or "none of its own"
-            raise OptionError(f"{row.title} has no option {name}={hint} Its options are: {own}.")
-        if isinstance(row.options[name], bool):
-            check_flag(parameters[name], name)
+COMMON = tuple(Options.__annotations__)
+"""The names of the options that every method has."""
+
+
+def _check_sampling(row: Method, sampler: Sampler | None, *, differentiable: bool) -> None:
     for option, given in (("differentiable", differentiable), ("sampler", sampler is not None)):
         if given and (row.rule is None or not row.needs_gradients):
             raise OptionError(
@@ -320,28 +283,6 @@ def _check_options(
             )
     if sampler is not None and differentiable:
         raise OptionError("a map from several passes is not differentiable; leave sampler= out.")
-
-
-def _is_picture(given: object) -> bool:
-    if isinstance(given, list | tuple):
-        return bool(given) and all(_is_picture(one) for one in given)
-    if isinstance(given, str | PathLike):
-        return True
-    if isinstance(given, np.ndarray):
-        return given.dtype == np.uint8 and given.ndim in (2, 3)
-    # Without an import of Pillow: whoever hands over one of its images has imported it.
-    return any(kind.__module__ == "PIL.Image" for kind in type(given).__mro__)
-
-
-def _load(given: object) -> Image.Image:
-    from PIL import Image
-
-    from gradcam_hooks.images import load_image
-
-    if isinstance(given, np.ndarray):
-        return load_image(Image.fromarray(given))
-    assert isinstance(given, str | PathLike | Image.Image)  # _is_picture let nothing else through
-    return load_image(given)
 
 
 def _unreached(explanation: Explanation) -> bool:
