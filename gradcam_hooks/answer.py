@@ -246,7 +246,7 @@ def _raws(question: Question, run: Run, *, reach: bool) -> tuple[Run, list[Tenso
         return run, *_by_activations(rule, run)
     assert row.procedure is not None  # a method has one or the other
     found = row.procedure(run, **question.parameters)
-    found = checked_raws(row, found, len(run.layers) or 1, run.scores.shape)
+    found = checked_raws(row, run, found)
     if isinstance(found, Found):
         run, found = replace(run, selected=found.selected), found.raws
     raws = [raw.detach() for raw in found]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gradcam_hooks.errors import GradCamHooksError, MethodError
 from gradcam_hooks.methods.registry import Found, Method, Rule
+from gradcam_hooks.runs.run import Run
 
 __all__ = ["checked_raws", "checked_rule"]
 
@@ -45,26 +46,20 @@ def checked_rule(rule: Rule, options: Mapping[str, object]) -> Callable[[Tensor,
 
 
 def checked_raws(
-    row: Method, found: Sequence[Tensor] | Found, layers: int, lead: Sequence[int]
+    row: Method, run: Run, found: Sequence[Tensor] | Found
 ) -> Sequence[Tensor] | Found:
-    """What a procedure returned, if it is a raw map ``(*lead, *space)`` for each layer.
-
-    Args:
-        row: the method.
-        found: what was returned.
-        layers: how many maps there are to be.
-        lead: how many images, and targets of each.
+    """What a procedure returned, if it is a raw map ``(batch, [targets,] *space)`` for each layer.
 
     Raises:
         MethodError: it is anything else.
     """
-    name = row.home
+    name, layers, lead = row.home, len(run.layers) or 1, tuple(run.scores.shape)
     if isinstance(found, Found):
         return found
     if not isinstance(found, list | tuple) or not all(isinstance(one, Tensor) for one in found):
         raise MethodError(
             f"{name} returned {type(found).__name__}; a procedure returns a list with a tensor "
-            f"(batch, [targets,] *space) for each layer. Return [raw] where there is one."
+            "(batch, [targets,] *space) for each layer. Return [raw] where there is one."
         )
     if len(found) != layers:
         raise MethodError(
@@ -72,11 +67,12 @@ def checked_raws(
             "order, and where it looks elsewhere than at a layer, one."
         )
     for raw in found:
-        if tuple(raw.shape[: len(lead)]) != tuple(lead) or raw.ndim == len(lead):
+        if tuple(raw.shape[: len(lead)]) != lead or raw.ndim != len(lead) + len(run.size):
+            axes = (*map(str, lead), *["any"] * len(run.size))
             raise MethodError(
-                f"{name} returned a map {tuple(raw.shape)}; here it is to be "
-                f"({', '.join(map(str, lead))}, *space), images first and then targets, as "
-                "run.joined puts together what there is for each of run.columns()."
+                f"{name} returned a map {tuple(raw.shape)}; here it is to be ({', '.join(axes)}), "
+                "images first, then targets, as run.joined puts together what there is for each "
+                "of run.columns(), then space."
             )
     return found
 

@@ -189,7 +189,7 @@ def fails(activation: Tensor, gradient: Tensor) -> Tensor:
         (lambda a, g: a.sum(1) * 1j, r"complex numbers.*Return \.abs\(\)"),
         (lambda run: run, r"returned Run; a procedure returns a list"),
         (lambda run: [], r"returned 0 maps and not 1"),
-        (lambda run: [run.image.sum((1, 2))], r"returned a map \(1, .*images first and then"),
+        (lambda run: [run.image.sum((1, 2))], r"returned a map \(1, .*images first, then"),
         (writes, r"writes writes into what it is given.*x = x \* y for x \*= y"),
         (fails, r"fails failed on an activation \(1, 6, .*ZeroDivisionError: by nothing"),
         (7, r"method= is a name, a class .*, or a function .* not 7"),
