@@ -20,10 +20,11 @@ from torch import nn
 
 from gradcam_hooks.errors import DeviceError, ModelError
 from gradcam_hooks.images import Preprocess
-from gradcam_hooks.models.architectures import Architecture, find_architecture, importable
+from gradcam_hooks.models.architectures import Architecture, find_architecture
 from gradcam_hooks.models.checkpoints import Checkpoint, read_checkpoint
 from gradcam_hooks.models.classifier import Head, build_blank, find_head
 from gradcam_hooks.models.labels import read_labels
+from gradcam_hooks.models.own import importable
 from gradcam_hooks.models.presets import find_preprocess
 from gradcam_hooks.models.weights import load_into, strip_prefix
 

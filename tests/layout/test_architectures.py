@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from gradcam_hooks.errors import ModelError
-from gradcam_hooks.models.architectures import find_architecture, importable
+from gradcam_hooks.models.architectures import find_architecture
 from gradcam_hooks.models.classifier import build_blank, find_head
+from gradcam_hooks.models.own import importable
 
 ROOT = Path(__file__).resolve().parents[2]
 

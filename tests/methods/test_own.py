@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -296,3 +298,41 @@ def test_a_type_checker_knows_each_class_s_options(tmp_path: Path) -> None:
     lines = [int(line) for line in re.findall(r"snippet\.py:(\d+): error", said)]
     assert lines == list(range(wrong, wrong + 5)), said
     assert 'Unexpected keyword argument "masks" for "GradCAM"' in said
+
+
+NET = """
+import torch
+from torch import nn
+
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=8), nn.Tanh(), nn.Flatten(), nn.Linear(6 * 28 * 28, 3)
+    )
+"""
+
+
+def test_the_command_takes_a_function_in_a_file_and_sees_it_change(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    noise = torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(0))
+    Image.fromarray((noise * 255).byte().permute(1, 2, 0).numpy()).save(tmp_path / "photo.png")
+    own = tmp_path / "own.py"
+
+    def overlay(method: str, out: str) -> bytes:
+        words = ["explain", tmp_path / "photo.png", "--model", f"{tmp_path / 'net.py'}:build"]
+        words += ["--layer", "1", "--target", "1", "--no-caption", "--method", method]
+        done = CliRunner().invoke(app, [*map(str, words), "--out", str(tmp_path / out)])
+        assert done.exit_code == 0, done.output
+        (record,) = (tmp_path / out / "results.jsonl").read_text().splitlines()[-1:]
+        assert json.loads(record)["method"] == method.rpartition(":")[2]
+        return (tmp_path / out / json.loads(record)["overlay"]).read_bytes()
+
+    with toys():
+        for formula, same in (("a * g", "hirescam"), ("a * g.relu()", "layercam")):
+            own.write_text(f"def sums(a, g):\n    return ({formula}).sum(1)\n")
+            os.utime(own, (0, len(formula)))  # Python looks at a file's time before its text
+            assert overlay(f"{own}:sums", "own") == overlay(same, same)
+    told = CliRunner().invoke(app, ["methods", f"{own}:sum"])
+    assert told.exit_code == 2
+    assert "did you mean sums?" in " ".join(told.stderr.split())

@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import inspect
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from gradcam_hooks.errors import InputError
 from gradcam_hooks.explainers import Explainer, Options, explainer
 from gradcam_hooks.images import Preprocess
 from gradcam_hooks.images.colors import DEFAULT_COLORMAP, blend
+from gradcam_hooks.methods import METHODS
 from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.targets import AllClasses, TopK
 
@@ -140,8 +142,20 @@ class Job:
             "alpha": self.alpha,
             "caption": self.caption,
             "colormap": self.colormap,
+            **self._own_methods(),
         }
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+
+    def _own_methods(self) -> dict[str, str]:
+        """For each method that is not the library's own a hash of the file that has it."""
+        names = [self.method] if isinstance(self.method, str) else self.method
+        asked = METHODS if self.method == "all" else names
+        rows = [METHODS[name] for name in asked if name in METHODS]
+        return {
+            row.name: hashlib.sha256(_sources([row.function])).hexdigest()
+            for row in rows
+            if not row.home.startswith("gradcam_hooks.")
+        }
 
 
 def version() -> str:
@@ -156,10 +170,7 @@ def _digest(model: nn.Module) -> str:
     """A hash of the modules, the files that say what they do, and all values."""
     digest = hashlib.sha256(repr(model).encode())
     forwards = {inspect.unwrap(type(module).forward) for module in model.modules()}
-    sources = {code.co_filename for one in forwards if (code := getattr(one, "__code__", None))}
-    for source in sorted(sources):
-        if Path(source).is_file():  # what was typed into an interpreter has none
-            digest.update(Path(source).read_bytes())
+    digest.update(_sources(forwards))
     for name, value in model.state_dict().items():
         digest.update(name.encode())
         if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized:
@@ -169,3 +180,10 @@ def _digest(model: nn.Module) -> str:
         else:  # a quantized layer keeps its weights packed
             digest.update(repr(value).encode())
     return digest.hexdigest()
+
+
+def _sources(functions: Iterable[object]) -> bytes:
+    """The files that have these functions, one behind the other."""
+    codes = [code for one in functions if (code := getattr(one, "__code__", None)) is not None]
+    files = [Path(name) for name in sorted({code.co_filename for code in codes})]
+    return b"".join(one.read_bytes() for one in files if one.is_file())  # typed ones have none

@@ -279,12 +279,13 @@ def layers(
 def methods(name: flags.AnyMethod = None) -> None:
     """List the methods: formula, cost and paper; of one, all there is to tell."""
     with mistakes_told():
-        from gradcam_hooks.methods import METHODS, method_of
+        from gradcam_hooks.apps.cli import options
+        from gradcam_hooks.methods import METHODS
 
         if name is None:
             show_methods(list(METHODS.values()))
         else:
-            show_method(method_of(name))
+            show_method(options.read_method(name))
 
 
 @app.command()

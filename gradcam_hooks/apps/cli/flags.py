@@ -91,13 +91,14 @@ TargetWord: TypeAlias = Annotated[
     ),
 ]
 AnyMethod: TypeAlias = Annotated[
-    str | None, typer.Argument(help="One method, to be told all of it.", metavar="[NAME]")
+    str | None,
+    typer.Argument(help="One method, to be told all of it.", metavar="[NAME]"),
 ]
 MethodNames: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="'gradcam-hooks methods' lists them. Several, with commas between them, or all: a "
-        "sheet of them side by side for each picture.",
+        help="'gradcam-hooks methods' lists them; a formula of your own is file.py:function. "
+        "Several, with commas between them, or all: a sheet of them side by side for each picture.",
         metavar="NAME[,NAME]|all",
         rich_help_panel=WHAT,
     ),

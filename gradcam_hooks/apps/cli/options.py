@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from gradcam_hooks.errors import DeviceError, InputError, ModelError, TargetError
-from gradcam_hooks.methods import method_of
+from gradcam_hooks.methods import METHODS, Method, method, method_of
 from gradcam_hooks.targets import TopK
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "read_device",
+    "read_method",
     "read_methods",
     "read_model",
     "read_output",
@@ -54,15 +55,34 @@ def read_methods(word: str) -> str | tuple[str, ...]:
     """The method, or several where there are commas between them.
 
     Raises:
-        MethodNotFound: a name is none of the methods'.
+        MethodNotFound, ModelError, MethodError: as `read_method`.
 
     >>> read_methods("gradcam"), read_methods("gradcam, layercam"), read_methods("all")
     ('gradcam', ('gradcam', 'layercam'), 'all')
     """
     if word == "all":
         return word
-    names = tuple(dict.fromkeys(method_of(one.strip()).name for one in word.split(",")))
+    names = tuple(dict.fromkeys(read_method(one.strip()).name for one in word.split(",")))
     return names[0] if len(names) == 1 else names
+
+
+def read_method(word: str) -> Method:
+    """The method of a name, or of a function of the user's own, which comes into `METHODS`.
+
+    Raises:
+        MethodNotFound: the name is none of the methods'.
+        ModelError, MethodError: the function of ``"file.py:function"`` is not there, or no method.
+    """
+    if ":" not in word:
+        return method_of(word)
+    from gradcam_hooks.models.own import importable, own_function
+
+    with importable(word):
+        function = own_function(word, "a function (activation, gradient) -> map")
+    row = method_of(function)
+    if METHODS.get(row.name) is not row:  # it was not made a method there
+        method(word.rpartition(":")[2])(function)
+    return method_of(function)
 
 
 def read_output(word: str | None) -> str | int | None:
