@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from tests.layout.test_zoo import CASES
-from tests.support import oracle
 from tests.support.nets import Recurrent
+from tests.support import networks
 from tests.support.zoo import ByHand, first, last, tokens, vision
 
 __all__ = ["NETWORKS", "Given", "Shape"]
@@ -85,7 +85,7 @@ class Given:
         return cls(make, tuple((shape,) for shape in shapes), by_hand)
 
 
-def _convolutional(network: oracle.Network) -> Given:
+def _convolutional(network: networks.Network) -> Given:
     side = max(network.size)
     return Given.picture(network.build, first, (1, 3, side, side), (1, 3, *network.size))
 
@@ -117,7 +117,7 @@ NETWORKS: dict[str, Given] = {
         name: Given.picture(make, by_hand, *shapes)
         for name, (make, shapes, by_hand) in CASES.items()
     },
-    **{f"{one.zoo} {one.name}": _convolutional(one) for one in oracle.NETWORKS},
+    **{f"{one.zoo} {one.name}": _convolutional(one) for one in networks.NETWORKS},
     "1-D convolutions": Given.picture(_signal, first, (2, 2, 200)),
     "torchvision r3d": Given.picture(lambda: vision("r3d_18"), first, (1, 3, 8, 32, 48)),
     "torchvision video swin": Given.picture(lambda: vision("swin3d_t"), last, (1, 3, 4, 64, 96)),

@@ -18,7 +18,8 @@ import torch
 from bench_ways import RAW, RawFunction
 from torch import Tensor, nn
 
-from tests.support.oracle import NETWORKS, Network, Truth, error, kinds, truths
+from tests.support.networks import NETWORKS, Network
+from tests.support.oracle import Truth, error, kinds, truths
 
 __all__ = ["Count", "count_layers", "total"]
 

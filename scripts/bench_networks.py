@@ -24,9 +24,8 @@ from bench_layers import TOLERANCE
 from bench_ways import RAW
 from torch import Tensor, nn
 
-from tests.support import oracle
-from tests.support.zoo import ByHand, drawn, first, grad_cam
-from tests.support.zoo import oracle as seen_by_oracle
+from tests.support.oracle import error, grad_cam, oracle
+from tests.support.zoo import ByHand, drawn, first
 
 __all__ = ["NETWORKS", "OURS", "PEERS", "Row", "count_networks"]
 
@@ -134,7 +133,7 @@ class _Judge:
             return _logits(output)[range(len(self.classes)), self.classes]
 
         name, _, call = layer.partition("#")
-        activation, gradient = seen_by_oracle(
+        activation, gradient = oracle(
             self.model, name, score, *self.args, call=int(call or 0), **self.kwargs
         )
         space = tuple(self.args[0].shape[2:])
@@ -169,7 +168,7 @@ class _Judge:
 
 def _verdict(raw: Tensor, truth: Tensor, layer: str) -> tuple[float, Outcome]:
     """How far off, and the word for it."""
-    off = oracle.error(raw, truth)
+    off = error(raw, truth)
     if off > TOLERANCE:
         kind, reason = "tensor", f"{layer} is off by {off:.1g} of the largest value"
         if raw.shape != truth.shape:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import TypeVar
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gradcam_hooks.errors import LayerError
+from gradcam_hooks.network.hooking import entered, hooked
 from gradcam_hooks.network.modules import describe
 from gradcam_hooks.network.outputs import main_tensor
 from gradcam_hooks.network.tree import tensors
@@ -120,13 +121,23 @@ def catching(model: nn.Module) -> Iterator[Caught]:
     gradient for (a frozen network) start one.
     """
     caught, running = Caught(), list[str]()
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            enter, leave = _hooks(name, running, caught.visits)
-            stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
-            stack.callback(module.register_forward_hook(leave).remove)
-        with _Catch(caught.attentions, running):
-            yield caught
+
+    def enter(name: str, args: object, kwargs: object) -> None:
+        running.append(name)
+        given = (*tensors(args), *tensors(kwargs))
+        shapes = tuple(tuple(one.shape) for one in given if one.ndim > 2)
+        caught.visits[name] = Visit(shapes, None)
+
+    def leave(name: str, output: object) -> None:
+        while running and running.pop() != name:
+            pass  # left behind by a module that raised, where the network went on
+        given = main_tensor(output)
+        shape = None if given is None else tuple(given.shape)
+        caught.visits[name] = Visit(caught.visits[name].inputs, shape)
+
+    modules = dict(model.named_modules())
+    with entered(modules, enter), hooked(modules, leave), _Catch(caught.attentions, running):
+        yield caught
 
 
 def gradients(
@@ -145,26 +156,6 @@ def gradients(
         found = grad(score, where, seed, retain_graph=True, allow_unused=True)
     given = dict(zip(map(id, where), found, strict=True))
     return tuple(given.get(id(one)) for one in at)
-
-
-def _hooks(
-    name: str, running: list[str], visits: dict[str, Visit]
-) -> tuple[Callable[..., None], Callable[..., None]]:
-    def shapes(args: object, kwargs: object) -> tuple[tuple[int, ...], ...]:
-        given = (*tensors(args), *tensors(kwargs))
-        return tuple(tuple(one.shape) for one in given if one.ndim > 2)
-
-    def enter(module: nn.Module, args: object, kwargs: Mapping[str, object]) -> None:
-        running.append(name)
-        visits[name] = Visit(shapes(args, kwargs), None)
-
-    def leave(module: nn.Module, args: object, output: object) -> None:
-        while running and running.pop() != name:
-            pass  # left behind by a module that raised, where the network went on
-        given = main_tensor(output)
-        visits[name] = Visit(visits[name].inputs, None if given is None else tuple(given.shape))
-
-    return enter, leave
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ Knows modules and what their hooks see.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from gradcam_hooks.network.hooking import hooked
 
 __all__ = ["Placement", "watched"]
 
@@ -61,14 +63,16 @@ def watched(model: nn.Module) -> Iterator[list[Placement]]:
     """While open, where torchvision's detectors put the pictures, the latest last."""
     seen: list[Placement] = []
 
-    def look(module: nn.Module, args: object, output: object) -> None:
+    def look(name: str, output: object) -> None:
         images = output[0]  # type: ignore[index]  # torchvision's ImageList and the targets
         seen.append(_padded(tuple(images.tensors.shape[2:]), tuple(images.image_sizes[0])))
 
-    with ExitStack() as stack:
-        for module in model.modules():
-            if type(module).__name__ == "GeneralizedRCNNTransform":
-                stack.callback(module.register_forward_hook(look).remove)
+    resizing = {
+        name: module
+        for name, module in model.named_modules()
+        if type(module).__name__ == "GeneralizedRCNNTransform"
+    }
+    with hooked(resizing, look):
         yield seen
 
 

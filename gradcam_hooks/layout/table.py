@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -22,6 +22,7 @@ from gradcam_hooks.layout.placement import Placement, watched
 from gradcam_hooks.layout.reading import Layout
 from gradcam_hooks.layout.rules import infer, input_axes
 from gradcam_hooks.network.final_softmax import remembering
+from gradcam_hooks.network.hooking import hooked
 from gradcam_hooks.network.hooks import Call, Tap
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe, named, unwrap
@@ -137,28 +138,26 @@ class _Record:
     output: object = None
     place: Placement | None = None
 
-    def hook(self, name: str) -> Callable[[nn.Module, object, object], object]:
-        def hook(module: nn.Module, args: object, output: object) -> object:
-            visit = self.visits.pop(name, None) or _Visit(name)
-            self.visits[name] = visit
-            visit.calls += 1
-            given = main_tensor(output)
-            visit.output = _shape(output) if given is None else tuple(given.shape)
-            visit.grid = told_grid(output)
-            if self.gradients and given is not None and given.is_floating_point():
-                visit.tap = Tap(given, "cut")
-                return with_tensor(output, given, visit.tap.downstream())
-            return None
-
-        return hook
+    def visit(self, name: str, output: object) -> object:
+        visit = self.visits.pop(name, None) or _Visit(name)
+        self.visits[name] = visit
+        visit.calls += 1
+        given = main_tensor(output)
+        visit.output = _shape(output) if given is None else tuple(given.shape)
+        visit.grid = told_grid(output)
+        if self.gradients and given is not None and given.is_floating_point():
+            visit.tap = Tap(given, "cut")
+            return with_tensor(output, given, visit.tap.downstream())
+        return None
 
     def run(self, inputs: Inputs) -> None:
-        with ExitStack() as stack:
-            for name, module in self.model.named_modules():
-                stack.callback(module.register_forward_hook(self.hook(name)).remove)
-            places = stack.enter_context(watched(self.model))
-            with torch.set_grad_enabled(self.gradients):
-                self.output = inputs.copied().call(self.model)
+        modules = dict(self.model.named_modules())
+        with (
+            hooked(modules, self.visit),
+            watched(self.model) as places,
+            torch.set_grad_enabled(self.gradients),
+        ):
+            self.output = inputs.copied().call(self.model)
         self.place = places[-1] if places else None
 
 
@@ -265,18 +264,12 @@ def first_non_finite(model: nn.Module, inputs: Inputs) -> str | None:
     """The first module, in the order they finish, whose output has a NaN or an infinity."""
     found: list[str] = []
 
-    def hook(name: str) -> Callable[[nn.Module, object, object], None]:
-        def look(module: nn.Module, args: object, output: object) -> None:
-            if not found and any(not t.isfinite().all() for t in tensors(output)):
-                found.append(name)
+    def look(name: str, output: object) -> None:
+        if not found and any(not t.isfinite().all() for t in tensors(output)):
+            found.append(name)
 
-        return look
-
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            stack.callback(module.register_forward_hook(hook(name)).remove)
-        with torch.set_grad_enabled(False):
-            inputs.copied().call(model)
+    with hooked(dict(model.named_modules()), look), torch.set_grad_enabled(False):
+        inputs.copied().call(model)
     return describe(found[0]) if found else None
 
 

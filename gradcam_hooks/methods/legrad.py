@@ -7,18 +7,18 @@ pooling, projection, classifier, similarity to a text) does with them what it al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradcam_hooks.attention.capture import Attention, catching, gradients
 from gradcam_hooks.attention.run import see
 from gradcam_hooks.attention.stack import AttentionStack
 from gradcam_hooks.errors import GradientError, LayerError
 from gradcam_hooks.methods.registry import method
+from gradcam_hooks.network.hooking import hooked
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import choose, main_tensor, with_tensor
 from gradcam_hooks.network.tree import mapped
@@ -176,27 +176,22 @@ def _run(run: Run, stack: AttentionStack, variants: Sequence[int]) -> _Run:
     given: list[Tensor] = []
     axis = int(stack.sequence_first)
 
-    def keep(name: str) -> Callable[[nn.Module, object, object], object]:
-        def hook(module: nn.Module, args: object, output: object) -> object:
-            stream = main_tensor(output)
-            assert stream is not None  # the stack knows the block by the tokens it gives
-            streams[name] = stream
-            if name != stack.blocks[-1]:
-                return None
-            for variant in variants:
-                own = streams[stack.blocks[variant]]
-                mean = variant != _OWN and stack.pooler is None
-                tokens.append(own.mean(1 - axis, keepdim=True).expand_as(own) if mean else own)
-            given.append(torch.cat(tokens, axis).detach().requires_grad_())
-            return with_tensor(output, stream, given[0].clone())
+    def keep(name: str, output: object) -> object:
+        stream = main_tensor(output)
+        assert stream is not None  # the stack knows the block by the tokens it gives
+        streams[name] = stream
+        if name != stack.blocks[-1]:
+            return None
+        for variant in variants:
+            own = streams[stack.blocks[variant]]
+            mean = variant != _OWN and stack.pooler is None
+            tokens.append(own.mean(1 - axis, keepdim=True).expand_as(own) if mean else own)
+        given.append(torch.cat(tokens, axis).detach().requires_grad_())
+        return with_tensor(output, stream, given[0].clone())
 
-        return hook
-
-    with ExitStack() as hooks:
-        hooks.enter_context(torch.enable_grad())
-        for name in stack.blocks:
-            hooks.callback(modules[name].register_forward_hook(keep(name)).remove)
-        with catching(run.model) as caught:
+    blocks = {name: modules[name] for name in stack.blocks}
+    with torch.enable_grad():
+        with catching(run.model) as caught, hooked(blocks, keep):
             output = run.model_output(run.inputs)
         chosen = choose(output, run.asked.output)
         settled, batch = run.settled, run.batch

@@ -8,14 +8,15 @@ DeepLIFT's multiplier for a derivative. No module is touched.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from gradcam_hooks.errors import GradientError
 from gradcam_hooks.methods.registry import method
+from gradcam_hooks.network.hooking import entered, hooked
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import main_tensor, with_tensor
 from gradcam_hooks.runs.function_rules import ELEMENTWISE, UNRULED, Back, Op, Watching, ruled, slope
@@ -192,12 +193,12 @@ def _running(run: Run, layer: TappedLayer, watch: _Lifting, *, zero: bool) -> It
     """While open, ``watch`` starts when the layer has run, and where asked with 0 in its place."""
     calls = 0
 
-    def begin(module: nn.Module, args: object) -> None:
+    def begin(name: str, args: object, kwargs: object) -> None:
         nonlocal calls
         calls = 0
         watch.restart()
 
-    def hook(module: nn.Module, args: object, output: object) -> object:
+    def leave(name: str, output: object) -> object:
         nonlocal calls
         mine, calls = calls == layer.call, calls + 1
         given = main_tensor(output)
@@ -209,11 +210,8 @@ def _running(run: Run, layer: TappedLayer, watch: _Lifting, *, zero: bool) -> It
         empty = torch.zeros_like(layer.layout.channels_first(given))
         return with_tensor(output, given, layer.layout.put(empty, given))
 
-    module = named(run.model)[layer.name]
-    with ExitStack() as stack:
-        stack.callback(run.model.register_forward_pre_hook(begin).remove)
-        stack.callback(module.register_forward_hook(hook).remove)
-        stack.enter_context(watch)
+    module = {layer.name: named(run.model)[layer.name]}
+    with entered({"": run.model}, begin), hooked(module, leave), watch:
         yield
 
 

@@ -7,13 +7,13 @@ each output is looked up in the graph. Knows modules and tensors; knows no map a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from gradcam_hooks.network.hooking import entered, hooked
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import main_tensor, with_tensor
@@ -140,7 +140,7 @@ def _told(ends: Sequence[_End], modules: Mapping[str, nn.Module], layer: str) ->
 def _matters(asked: Tracing, name: str) -> bool:
     """Whether the score changes when noise takes the place of what the layer gives."""
 
-    def disturb(module: nn.Module, args: object, output: object) -> object:
+    def disturb(name: str, output: object) -> object:
         given = main_tensor(output)
         if given is None or not given.is_floating_point():
             return None
@@ -153,13 +153,11 @@ def _matters(asked: Tracing, name: str) -> bool:
 
     with torch.set_grad_enabled(False):
         clean = score()
-        handle = named(asked.model)[name].register_forward_hook(disturb)
         try:
-            disturbed = score()
+            with hooked({name: named(asked.model)[name]}, disturb):
+                disturbed = score()
         except Exception:  # whatever breaks on noise does look at it
             return True
-        finally:
-            handle.remove()
     return not torch.equal(clean, disturbed)
 
 
@@ -188,11 +186,8 @@ class _Walk:
 
     def run(self, asked: Tracing) -> object:
         """The model's output, with the marks in its graph."""
-        with ExitStack() as stack:
-            for name, module in asked.model.named_modules():
-                before = module.register_forward_pre_hook(self._enter(name), with_kwargs=True)
-                stack.callback(before.remove)
-                stack.callback(module.register_forward_hook(self._leave(name)).remove)
+        modules = dict(asked.model.named_modules())
+        with entered(modules, self._enter), hooked(modules, self._leave):
             return asked.inputs.copied().call(asked.model)
 
     def alive(self, value: object) -> bool:
@@ -218,30 +213,22 @@ class _Walk:
                 stack.extend(one for one in ahead if one not in self._depends)
         return self._depends[node]
 
-    def _enter(
-        self, name: str
-    ) -> Callable[[nn.Module, tuple[object, ...], dict[str, object]], None]:
-        def enter(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-            self._open.append(_Visit(name, self.alive((args, kwargs))))
+    def _enter(self, name: str, args: object, kwargs: object) -> None:
+        self._open.append(_Visit(name, self.alive((args, kwargs))))
 
-        return enter
-
-    def _leave(self, name: str) -> Callable[[nn.Module, object, object], object]:
-        def leave(module: nn.Module, args: object, output: object) -> object:
-            visit = self._open.pop()
-            marked = self._mark(output) if name == self._layer else None
-            alive = self.alive(output if marked is None else marked)
-            if alive:
-                if self._open:
-                    self._open[-1].alive, self._open[-1].last = True, name
-            elif visit.alive:
-                ends = visit.ends or [_End(name, visit.last)]
-                (self._open[-1].ends if self._open else self.ends).extend(ends)
-                if self._open:
-                    self._open[-1].alive = True
-            return marked
-
-        return leave
+    def _leave(self, name: str, output: object) -> object:
+        visit = self._open.pop()
+        marked = self._mark(output) if name == self._layer else None
+        alive = self.alive(output if marked is None else marked)
+        if alive:
+            if self._open:
+                self._open[-1].alive, self._open[-1].last = True, name
+        elif visit.alive:
+            ends = visit.ends or [_End(name, visit.last)]
+            (self._open[-1].ends if self._open else self.ends).extend(ends)
+            if self._open:
+                self._open[-1].alive = True
+        return marked
 
     def _mark(self, output: object) -> object:
         given = main_tensor(output)

@@ -9,6 +9,15 @@ straight on the layer fails where this one does not.
 becomes a leaf, gradients are on from there, and the backward pass ends at that leaf. That is a
 network split by hand into features and classifier, made by the hooks, at the price of inference.
 
+**First in line.** What is explained is what the layer's ``forward`` returned, ahead of every other
+hook, whoever registered it and when: a hook that comes first may keep a tensor, as U-Nets, timm and
+transformers do, whose path to the score would then be lost; and one that puts something else in the
+output's place does so behind the tap, as a part of what follows the layer.
+
+**A thread sees its own pass.** The open pass belongs to the thread that runs it. While one thread
+explains, others may run or explain the same model, through the same block if they like, and get
+what they would have got.
+
 Knows modules and tensors; knows nothing of images, targets or maps.
 """
 
@@ -16,7 +25,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, NamedTuple, TypeVar
@@ -24,8 +32,10 @@ from typing import Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.utils.hooks import BackwardHook
 
 from gradcam_hooks.errors import GradientError, InputError, LayerDidNotRun, LayerError
+from gradcam_hooks.network.hooking import Hooks
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import main_tensor, told_grid, with_tensor
@@ -89,17 +99,27 @@ class Tap(nn.Module):
         # The edge rather than the tensor: an in-place operation would move the tensor's place.
         self.edge = get_gradient_edge(output)
         # The hook finds its tap in its first argument. A bound method would close a circle of
-        # references through the graph and keep the call's tensors alive.
-        self.register_full_backward_hook(_keep_gradient)
+        # references through the graph and keep the call's tensors alive. So would, where the
+        # gradient is in a graph itself, the hook as such.
+        if way != "graph":
+            self.register_full_backward_hook(_keep_gradient)
 
-    def forward(self, output: Tensor) -> Tensor:
-        """The output itself: the hook is all that matters."""
-        return output
+    def __call__(self, output: Tensor) -> Tensor:
+        """The output itself: the hook is all that matters.
+
+        Torch's own way to call a module would take it past the global hooks, which are there for
+        the network's modules.
+        """
+        if not self._backward_hooks:
+            return output
+        hook = BackwardHook(self, list(self._backward_hooks.values()), [])
+        (given,) = hook.setup_input_hook((output,))  # type: ignore[no-untyped-call]
+        passed: Tensor = hook.setup_output_hook(given)  # type: ignore[no-untyped-call]
+        return passed
 
     def downstream(self) -> Tensor:
         """What the rest of the network works on, in place if it likes."""
-        passed: Tensor = self(self._source)
-        return passed.clone()
+        return self(self._source).clone()
 
     @property
     def overwritten(self) -> bool:
@@ -111,7 +131,7 @@ def _keep_gradient(
     tap: nn.Module, grad_input: object, grad_output: tuple[Tensor, ...] | Tensor
 ) -> None:
     assert isinstance(tap, Tap)  # registered by Tap alone
-    tap.gradient = grad_output[0]
+    tap.gradient = grad_output[0].detach()
 
 
 class Tapped(NamedTuple):
@@ -132,6 +152,8 @@ class Pass:
         output: what the model returned, whatever that is, still in the graph.
         wrote: whether the model wrote to its own input, so that it must not be run on it again.
         taps: per layer, in the order named, one tap for each call that was asked for.
+        late: the layers whose output another hook saw before the tap did.
+        elsewhere: the layers that ran in another thread meanwhile.
     """
 
     names: Sequence[str]
@@ -141,6 +163,8 @@ class Pass:
     wrote: bool = False
     taps: dict[str, list[Tap]] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
+    late: set[str] = field(default_factory=set)
+    elsewhere: set[str] = field(default_factory=set)
 
     def visit(self, name: str, output: object) -> object:
         """Tap one call of a layer; what is returned takes the output's place downstream."""
@@ -178,10 +202,7 @@ class Pass:
         for name in self.names:
             count = self.calls[name]
             if not count:
-                raise LayerDidNotRun(
-                    f"layer {describe(name)} exists but did not run for this input. "
-                    "gradcam_hooks.layers(model, x) lists the layers that ran."
-                )
+                raise LayerDidNotRun(self._did_not_run(name))
             taps = self.taps.get(name, [])
             if self.call is None and count > 1:
                 raise LayerError(
@@ -200,6 +221,19 @@ class Pass:
                 label = name if count == 1 else f"{name}#{index}"
                 chosen.append(Tapped(name, label, index, tap))
         return chosen
+
+    def _did_not_run(self, name: str) -> str:
+        if name in self.elsewhere:
+            return (
+                f"layer {describe(name)} did not run in the thread that explains, and ran in "
+                "another. A model that hands its parts to threads of its own (DataParallel on "
+                "several devices, a pool of threads in its forward) must run in one to be "
+                "explained; explain the part itself, or take it out of its DataParallel."
+            )
+        return (
+            f"layer {describe(name)} exists but did not run for this input. "
+            "gradcam_hooks.layers(model, x) lists the layers that ran."
+        )
 
     def backward(self, scores: Tensor) -> None:
         """One backward pass from ``scores (batch,)`` to the taps; fills each tap's gradient."""
@@ -299,24 +333,20 @@ def _batched_gradients(
 class Taps:
     """The block in which the forward hooks are registered on the named layers.
 
-    Outside a `forward` of its own the hooks pass everything through untouched, so the model can
-    be used, trained or explained by somebody else while the block is open.
+    Outside a `forward` of its own, and in other threads, the hooks pass everything through
+    untouched, so the model can be used, trained or explained by somebody else while the block is
+    open; this block, too, by several threads at once.
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str], *, call: Call = None) -> None:
         self._model = model
         self._names = tuple(names)
         self._call = call
-        self._pass: Pass | None = None
-        self._stack = ExitStack()
+        modules = named(model)
+        self._hooks = Hooks({name: modules[name] for name in self._names})
 
     def __enter__(self) -> Taps:
-        modules = named(self._model)
-        with ExitStack() as stack:
-            for name in self._names:
-                handle = modules[name].register_forward_hook(self._hook(name))
-                stack.callback(handle.remove)
-            self._stack = stack.pop_all()
+        self._hooks.__enter__()
         return self
 
     def __exit__(
@@ -325,13 +355,7 @@ class Taps:
         error: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        self._stack.close()
-
-    def _hook(self, name: str) -> Callable[[nn.Module, object, object], object]:
-        def hook(module: nn.Module, args: object, output: object) -> object:
-            return None if self._pass is None else self._pass.visit(name, output)
-
-        return hook
+        self._hooks.__exit__()
 
     def forward(self, inputs: Inputs, way: Way = "cut") -> Pass:
         """One forward pass, with the cut where it can be; call it with gradients off.
@@ -341,32 +365,46 @@ class Taps:
         gradients and is changed in place after it, and an activation that somebody else holds
         and overwrote. A third shows only in the backward pass: a part of the model that runs
         under ``no_grad``, at whose end the gradients go off again; then ask for ``"uncut"``.
+
+        There is one more run, too, where the model put a hook ahead of the tap while it ran.
+
+        Raises:
+            LayerError: it does so every time it runs.
         """
-        if way != "cut":
-            return self._run(inputs, way)
         before = inputs.versions()
+        again = way
         try:
             first = self._run(inputs, way)
         except RuntimeError as error:
-            if "no_grad mode" not in str(error):
+            if way != "cut" or "no_grad mode" not in str(error):
                 raise
+            again = "uncut"
         else:
-            if not any(tapped.tap.overwritten for tapped in first.select()):
+            if way == "cut" and any(tapped.tap.overwritten for tapped in first.select()):
+                again = "uncut"
+            elif not first.late:
                 return first
         if inputs.versions() != before:
             raise InputError(WRITES)
-        return self._run(inputs, "uncut")
+        second = self._run(inputs, again)
+        if second.late:
+            raise LayerError(
+                f"whenever the model runs, it puts a hook on {describe(min(second.late))} ahead of "
+                "those that are there, and what that hook keeps would be lost to the map. Let it "
+                "register the hook once, or without prepend=True."
+            )
+        return second
 
     def _run(self, inputs: Inputs, way: Way) -> Pass:
         current = Pass(self._names, self._call, way)
         grad = torch.is_grad_enabled()
         before = inputs.versions()
-        self._pass = current
         try:
             torch.set_grad_enabled(way in ("uncut", "graph"))
-            current.output = inputs.call(self._model)
+            with self._hooks.acting(current.visit) as noticed:
+                current.output = inputs.call(self._model)
         finally:
             current.wrote = inputs.versions() != before
-            self._pass = None
             torch.set_grad_enabled(grad)
+        current.late, current.elsewhere = noticed.late, noticed.elsewhere
         return current

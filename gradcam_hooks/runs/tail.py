@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradcam_hooks.errors import LayerError
+from gradcam_hooks.network.hooking import hooked
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import main_tensor, with_tensor
 from gradcam_hooks.runs.chunks import in_chunks, size_for
@@ -42,7 +43,7 @@ class Tail:
 
     def __init__(self, run: Run, layer: TappedLayer, index: int) -> None:
         self._origin, self._layer, self._index = run, layer, index
-        self._module = named(run.model)[layer.name]
+        self._module = {layer.name: named(run.model)[layer.name]}
         self._way: _Way | None = None
         self._layout = layer.layout
         self.activation = layer.layout.of_one(layer.tap.activation.detach(), index)
@@ -117,21 +118,18 @@ class Tail:
         if way == "repeated":
             images = images.expand(count, *images.shape[1:])
         inputs = run.inputs.of_one(self._index, images)
-        handle = self._module.register_forward_hook(_Swap(self._layer.call, wide))
-        try:
+        with hooked(self._module, _Swap(self._layer.call, wide)):
             output = run.output_of(inputs)
-        finally:
-            handle.remove()
         return run.scores_of(output, self._index, count, probability=probability)
 
 
 class _Swap:
-    """A forward hook that puts other activations in the place of one call's."""
+    """What a hook does to put other activations in the place of one call's."""
 
     def __init__(self, call: int, wide: Tensor) -> None:
         self._call, self._wide, self._seen = call, wide, 0
 
-    def __call__(self, module: nn.Module, args: object, output: object) -> object:
+    def __call__(self, name: str, output: object) -> object:
         mine = self._seen == self._call
         self._seen += 1
         given = main_tensor(output)

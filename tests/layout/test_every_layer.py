@@ -16,7 +16,8 @@ import gradcam_hooks as gh
 from gradcam_hooks.network.hooks import Tap, Taps
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.state import untouched
-from tests.support.oracle import NETWORKS, Network, Truth, error, kinds, truths
+from tests.support.networks import NETWORKS, Network
+from tests.support.oracle import Truth, error, kinds, truths
 
 TOLERANCE = 1e-9
 """Of the largest value of the map; 1e-5 is what users are promised in float32."""

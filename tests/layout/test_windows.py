@@ -14,7 +14,8 @@ import transformers
 from torch import Tensor, nn
 
 import gradcam_hooks as gh
-from tests.support.zoo import drawn, equal, explained, first, grad_cam, images, oracle, tokens, zoo
+from tests.support.oracle import grad_cam, oracle
+from tests.support.zoo import drawn, equal, explained, first, images, tokens, zoo
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what timm and transformers say of themselves
 

@@ -12,16 +12,15 @@ from torchvision.models.video import mvit, swin_transformer
 
 import gradcam_hooks as gh
 from tests.support.nets import Recurrent
+from tests.support.oracle import grad_cam, oracle
 from tests.support.zoo import (
     Case,
     drawn,
     equal,
     explained,
     first,
-    grad_cam,
     images,
     last,
-    oracle,
     tokens,
     vision,
 )

@@ -17,7 +17,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 import gradcam_hooks as gh
-from tests.support.oracle import NETWORKS, Network, error, truths
+from tests.support.networks import NETWORKS, Network
+from tests.support.oracle import error, truths
 from tests.support.peers import captum, grad_cam, leaf, minmax, torchcam
 
 AGREEMENT = {

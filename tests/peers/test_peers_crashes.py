@@ -20,9 +20,8 @@ from torchcam.methods import GradCAM as TorchCAM
 
 import gradcam_hooks as gh
 from tests.support.nets import gap_linear, images
-from tests.support.zeros import agree, raw_by_zeros
-from tests.support.zoo import grad_cam as weighed
-from tests.support.zoo import oracle
+from tests.support.oracle import agree, oracle, raw_by_zeros
+from tests.support.oracle import grad_cam as weighed
 
 TARGET = 1
 

@@ -25,11 +25,9 @@ from torchvision.models.swin_transformer import SwinTransformer
 import gradcam_hooks as gh
 from gradcam_hooks.images.colors import blend
 from tests.support.nets import gap_linear, images, residual
-from tests.support.oracle import error
+from tests.support.oracle import agree, error, oracle, raw_by_zeros
+from tests.support.oracle import grad_cam as weighed
 from tests.support.peers import captum, grad_cam, leaf, torchcam
-from tests.support.zeros import agree, raw_by_zeros
-from tests.support.zoo import grad_cam as weighed
-from tests.support.zoo import oracle
 
 TOLERANCE = 1e-5
 

@@ -1,115 +1,129 @@
 """The truth about a layer, told without the library: the gradient of zeros added to its output.
 
-`truths` runs a network once with a forward hook on every module that returns ``output + zeros``;
-the gradient of the predicted logits at those zeros is the gradient at the layer's output. Which
-axis holds the channels is written here by hand. The networks are one of every family, in float64,
-where a wrong map cannot hide behind rounding, with random weights and batch norms set by data so
-that no map is blank. Knows torch, torchvision and timm only.
+The zeros are added inside the layer's own ``forward``, ahead of every hook, to a clone of what it
+gives: that gradient is the gradient at the layer's output, whoever else holds it. Which axis holds
+the channels is told by hand. Knows torch only.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import wraps
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from tests.support.networks import Network
 
 
-@dataclass(frozen=True)
-class Network:
-    """A network under test.
+@contextmanager
+def inside(module: nn.Module, after: Callable[[object], object]) -> Iterator[None]:
+    """While open, ``module.forward`` returns ``after`` of what it would have returned."""
+    plain = module.forward
+    own = vars(module).get("forward")  # somebody's who put it there before
+
+    @wraps(plain)
+    def forward(*args: object, **kwargs: object) -> object:
+        return after(plain(*args, **kwargs))
+
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if own is not None:
+            module.forward = own
+
+
+def given(output: object) -> Tensor:
+    """The tensor among what a layer returns: itself, ``last_hidden_state``, or the first."""
+    if isinstance(output, Tensor):
+        return output
+    named = getattr(output, "last_hidden_state", None)
+    found = output[0] if named is None else named  # type: ignore[index]
+    assert isinstance(found, Tensor)
+    return found
+
+
+class Zeros:
+    """Adds zeros to a clone of what one layer gives, and keeps what its calls gave.
 
     Attributes:
-        name: the builder's name in torchvision, or in timm where ``zoo`` says so.
-        layers: how many calls that return a 4-D tensor it has at least.
-        size: height and width of the input; unlike, so that axes cannot be mixed up unseen.
-        zoo: where the builder is.
-        channels_last: a pattern for the names of the layers whose last axis holds the channels.
+        calls: how often it ran.
+        seen: each call's activation and its zeros, by the number of the call.
     """
 
-    name: str
-    layers: int
-    size: tuple[int, int] = (64, 96)
-    zoo: str = "torchvision"
-    channels_last: str | None = None
+    def __init__(self, wanted: Callable[[int, object], bool]) -> None:
+        self.calls = 0
+        self.seen: dict[int, tuple[Tensor, Tensor]] = {}
+        self._wanted = wanted
 
-    def build(self) -> nn.Module:
-        """The network in eval mode, float64, frozen, random weights from a fixed seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            if self.zoo == "timm":
-                import timm
-
-                model = timm.create_model(self.name, num_classes=10)
-            else:
-                import torchvision
-
-                # Their auxiliary heads run in training only.
-                aux = self.name in ("googlenet", "inception_v3")
-                options = {"aux_logits": False, "init_weights": True} if aux else {}
-                model = torchvision.models.get_model(
-                    self.name, weights=None, num_classes=10, **options
-                )
-            model.eval().requires_grad_(requires_grad=False)
-            _settle(model, torch.randn(4, 3, *self.size))
-        return model.double()
-
-    def image(self, batch: int = 1) -> Tensor:
-        """Random pixels from a fixed seed, ``(batch, 3, height, width)``."""
-        generator = torch.Generator().manual_seed(1)
-        return torch.randn(batch, 3, *self.size, generator=generator, dtype=torch.float64)
-
-    def is_channels_last(self, layer: str) -> bool:
-        return bool(self.channels_last and re.search(self.channels_last, layer))
+    def __call__(self, output: object) -> object:
+        call, self.calls = self.calls, self.calls + 1
+        if not self._wanted(call, output):
+            return output
+        tensor = given(output)
+        zeros = torch.zeros_like(tensor).requires_grad_()
+        self.seen[call] = tensor.detach().clone(), zeros
+        new = tensor.clone() + zeros
+        return tree_map_only(Tensor, lambda one: new if one is tensor else one, output)
 
 
-NETWORKS = (
-    Network("alexnet", 15),
-    Network("vgg11", 23),
-    Network("resnet18", 74),
-    Network("resnext50_32x4d", 180),
-    Network("wide_resnet50_2", 180),
-    Network("densenet121", 430),
-    Network("squeezenet1_1", 67),
-    Network("mobilenet_v2", 200),
-    Network("mobilenet_v3_small", 200),
-    Network("shufflenet_v2_x0_5", 190),
-    Network("mnasnet0_5", 170),
-    Network("efficientnet_b0", 320),
-    Network("efficientnet_v2_s", 700),
-    Network("regnet_y_400mf", 340),
-    # Inside a block: permuted, normalised, two linear layers with a GELU between.
-    Network("convnext_tiny", 190, channels_last=r"\.block\.[1-5]$"),
-    Network("googlenet", 220),
-    Network("inception_v3", 290, size=(96, 128)),
-    Network("ghostnet_050", 400, zoo="timm"),
-    Network("hrnet_w18_small", 400, zoo="timm"),
-    Network("dpn48b", 300, zoo="timm"),
-    Network("nf_resnet26", 87, zoo="timm"),
-)
+def at(
+    net: nn.Module, layer: str, score: Callable[[], Tensor], call: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Activation and gradient at a call of a layer, of what ``score()`` gives by running it."""
+    zeros = Zeros(lambda number, _: number == call)
+    with inside(net.get_submodule(layer), zeros), torch.enable_grad():
+        value = score().sum()
+    activation, here = zeros.seen[call]
+    (gradient,) = torch.autograd.grad(value, [here])
+    return activation, gradient
 
 
-def _settle(model: nn.Module, images: Tensor) -> None:
-    """Give batch norms the statistics of data, and each parameter that starts at zero a value."""
-    for parameter in model.parameters():
-        if parameter.ndim != 1 and not parameter.any():
-            nn.init.normal_(parameter, std=0.1)
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0
-        if norm.weight is not None:
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.normal_(norm.bias, std=0.3)
-    with torch.no_grad():
-        model(images)
-    for norm in norms:
-        norm.eval()
-        norm.momentum = 0.1
+def oracle(
+    net: nn.Module,
+    layer: str,
+    scores: Callable[[object], Tensor],
+    *args: object,
+    call: int = 0,
+    **kwargs: object,
+) -> tuple[Tensor, Tensor]:
+    """The same of the scores that are computed from the network's output."""
+    return at(net, layer, lambda: scores(net(*args, **kwargs)), call)
+
+
+def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """``sum_c mean(g_c) a_c`` of ``(batch, channels, *space)``."""
+    weights = gradient.flatten(2).mean(2)
+    return torch.einsum("bc,bc...->b...", weights, activation)
+
+
+def raw_by_zeros(
+    net: nn.Module, layer: str, score: Callable[[], Tensor], prefix: int = 0
+) -> Tensor:
+    """The raw Grad-CAM map at ``layer`` of the score that ``score()`` computes by running it.
+
+    The layer gives ``(batch, channels, *space)``; or, first in a tuple or alone, tokens
+    ``(batch, prefix + tokens, channels)``, of which the map is flat.
+    """
+    seen = at(net, layer, score)
+    if seen[0].ndim == 3:
+        return grad_cam(*(one[:, prefix:].transpose(1, 2) for one in seen))
+    return grad_cam(*seen)
+
+
+def agree(raw: object, expected: Tensor) -> None:
+    """Equal up to rounding, on the scale of the map, which is not blank."""
+    assert isinstance(raw, Tensor)
+    assert expected.any()
+    found = raw.detach().reshape(expected.shape)
+    assert error(found, expected) < (1e-9 if expected.dtype == torch.float64 else 1e-4)
 
 
 @dataclass(frozen=True)
@@ -131,38 +145,49 @@ class Truth:
 
 
 def truths(
-    network: Network, model: nn.Module, images: Tensor, only: tuple[str, int] | None = None
+    network: Network,
+    model: nn.Module,
+    images: Tensor,
+    only: tuple[str, int] | None = None,
+    score: Callable[[Tensor], Tensor] | None = None,
 ) -> list[Truth]:
     """Every call that returned a 4-D tensor, in the order the calls finished.
 
-    With ``only``, a layer and its call, zeros are added there and nowhere else.
+    Args:
+        network: tells where the axes are.
+        model: what it built.
+        images: what goes in.
+        only: a layer and its call: zeros are added there and nowhere else.
+        score: of the logits; by default the predicted class's, summed over the images.
     """
     plain = model(images)
-    calls: Counter[str] = Counter()
     seen: list[tuple[str, int, Tensor, Tensor]] = []
+    calls: Counter[str] = Counter()
 
-    def add_zeros(name: str) -> Callable[[nn.Module, object, object], Tensor | None]:
-        def hook(module: nn.Module, args: object, output: object) -> Tensor | None:
-            call = calls[name]
-            calls[name] += 1
-            if not isinstance(output, Tensor) or output.ndim != 4:
-                return None
-            if only is not None and only != (name, call):
-                return None
-            zeros = torch.zeros_like(output, requires_grad=True)
-            seen.append((name, call, output.detach().clone(), zeros))
-            return output.clone() + zeros
+    def add_to(name: str) -> Callable[[object], object]:
+        def wanted(call: int, output: object) -> bool:
+            four = isinstance(output, Tensor) and output.ndim == 4
+            return four and only in (None, (name, call))
 
-        return hook
+        zeros = Zeros(wanted)
+
+        def after(output: object) -> object:
+            new = zeros(output)
+            call, calls[name] = zeros.calls - 1, zeros.calls
+            if call in zeros.seen:
+                seen.append((name, call, *zeros.seen[call]))
+            return new
+
+        return after
 
     with ExitStack() as stack, torch.enable_grad():
         for name, module in model.named_modules():
-            stack.callback(module.register_forward_hook(add_zeros(name)).remove)
+            stack.enter_context(inside(module, add_to(name)))
         logits = model(images)
-        score = logits.amax(1).sum()
+        value = logits.amax(1).sum() if score is None else score(logits)
     if not torch.equal(logits, plain):
         raise AssertionError(f"adding zeros changed the output of {network.name}")
-    gradients = torch.autograd.grad(score, [zeros for *_, zeros in seen], materialize_grads=True)
+    gradients = torch.autograd.grad(value, [zeros for *_, zeros in seen], materialize_grads=True)
 
     def channels_first(layer: str, tensor: Tensor) -> Tensor:
         return tensor.permute(0, 3, 1, 2) if network.is_channels_last(layer) else tensor

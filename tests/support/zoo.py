@@ -1,7 +1,6 @@
-"""What the tests of many architectures share: builders, the oracle, and the one check.
+"""What the tests of many architectures share: builders, and the one check against the oracle.
 
-The oracle adds zeros to a clone of a layer's output and asks for the gradient at these zeros; the
-axes are permuted by hand, as each case's table says.
+The axes are permuted by hand, as each case's table says.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import transformers
 from torch import Tensor, nn
 
 import gradcam_hooks as gh
+from tests.support.oracle import given, grad_cam, oracle
 
 Shape = tuple[int, ...]
 ByHand = Callable[[Tensor, Shape], Tensor]
@@ -70,49 +70,6 @@ def drawn(net: nn.Module) -> nn.Module:
     return net.double().eval()
 
 
-def oracle(
-    net: nn.Module,
-    layer: str,
-    scores: Callable[[object], Tensor],
-    *args: object,
-    call: int = 0,
-    **kwargs: object,
-) -> tuple[Tensor, Tensor]:
-    """Activation and gradient at a call of a layer, by zeros added to a clone of what it gives."""
-    seen: dict[str, Tensor] = {}
-    calls: list[str] = []
-
-    def add(module: nn.Module, args: object, output: object) -> object:
-        calls.append(layer)
-        if len(calls) != call + 1:
-            return None
-        tensor = output
-        if not isinstance(tensor, Tensor):
-            named = getattr(output, "last_hidden_state", None)
-            tensor = output[0] if named is None else named  # type: ignore[index]
-        seen["a"] = tensor.detach().clone()
-        seen["z"] = torch.zeros_like(tensor).requires_grad_()
-        new = tensor.clone() + seen["z"]
-        if output is tensor:
-            return new
-        return torch.utils._pytree.tree_map_only(
-            Tensor, lambda one: new if one is tensor else one, output
-        )
-
-    handle = net.get_submodule(layer).register_forward_hook(add)
-    try:
-        (gradient,) = torch.autograd.grad(scores(net(*args, **kwargs)).sum(), [seen["z"]])
-    finally:
-        handle.remove()
-    return seen["a"], gradient
-
-
-def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
-    """``sum_c mean(g_c) a_c`` of ``(batch, channels, *space)``."""
-    weights = gradient.flatten(2).mean(2)
-    return torch.einsum("bc,bc...->b...", weights, activation)
-
-
 def equal(raw: object, expected: Tensor) -> None:
     assert isinstance(raw, Tensor)
     assert raw.shape == expected.shape
@@ -133,6 +90,10 @@ def explained(
 ) -> gh.Explanation:
     """Explain with what ``"auto"`` takes, and hold the raw map against the oracle.
 
+    The network has run before, as those that users explain have, and left behind what its library
+    leaves at a first call. It is explained once more where a hook of the user's keeps what the
+    layer gives, and a score is made of that as well.
+
     Args:
         net: the network.
         by_hand: where its layer's axes are, given the input's space.
@@ -143,7 +104,10 @@ def explained(
         space: what the network works on where that is not the image's size.
         kwargs: its keyword inputs.
     """
-    result = gh.GradCAM(net, **(options or {}))(*args, target=target, **kwargs)
+    with torch.no_grad():
+        net(*args, **kwargs)
+    options = dict(options or {})
+    result = gh.GradCAM(net, **options)(*args, target=target, **kwargs)
     image = args[0] if isinstance(args[0], Tensor) else torch.stack(list(args[0]))
     size = tuple(image.shape[2:])
     assert result.maps.shape == (len(image), *size)
@@ -154,10 +118,27 @@ def explained(
         logits = output if isinstance(output, Tensor) else output.logits  # type: ignore[attr-defined]
         return logits.gather(1, logits.argmax(1, keepdim=True))[:, 0]
 
-    layer, _, call = result.layers[0].partition("#")
+    layer, _, number = result.layers[0].partition("#")
+    call = int(number or 0)
     asked = scores or predicted
-    seen = oracle(net, layer, asked, *args, call=int(call or 0), **kwargs)
+    seen = oracle(net, layer, asked, *args, call=call, **kwargs)
     equal(result.raw, grad_cam(*(by_hand(one, space or size) for one in seen)))
+
+    kept: list[Tensor] = []
+
+    def with_what_was_kept(output: object) -> Tensor:
+        return asked(output) + kept[call].square().sum()
+
+    with (
+        net.register_forward_pre_hook(lambda *_: kept.clear()),
+        net.get_submodule(layer).register_forward_hook(
+            lambda module, args, output: kept.append(given(output))
+        ),
+    ):
+        seen = oracle(net, layer, with_what_was_kept, *args, call=call, **kwargs)
+        options = {**options, "layer": layer, "output": None, "call": call if number else None}
+        again = gh.GradCAM(net, **options)(*args, target=with_what_was_kept, **kwargs)
+    equal(again.raw, grad_cam(*(by_hand(one, space or size) for one in seen)))
     return result
 
 

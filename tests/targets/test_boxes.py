@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 import gradcam_hooks as gh
-from tests.support.zeros import agree, raw_by_zeros
+from tests.support.oracle import agree, raw_by_zeros
 
 # Four candidates, as x1 y1 x2 y2; the first two nearly the same box. Two classes.
 BOXES = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [20, 20, 40, 30], [50, 0, 60, 40]])

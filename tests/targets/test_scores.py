@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import gradcam_hooks as gh
 from tests.support.nets import gap_linear, images
-from tests.support.zeros import agree, raw_by_zeros
+from tests.support.oracle import agree, raw_by_zeros
 
 LOGITS = torch.tensor([[0.5, 1.0, 4.0], [3.0, -1.0, 2.0]])
 

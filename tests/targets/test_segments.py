@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 import gradcam_hooks as gh
-from tests.support.zeros import agree, raw_by_zeros
+from tests.support.oracle import agree, raw_by_zeros
 
 # 2 classes on 2 x 3 positions; class 1 is predicted at (0, 2), (1, 0) and (1, 1).
 LOGITS = torch.tensor([[[[9.0, 8.0, 1.0], [2.0, 3.0, 7.0]], [[0.0, 0.5, 4.0], [5.0, 6.0, -1.0]]]])
