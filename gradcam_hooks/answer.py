@@ -25,6 +25,7 @@ from gradcam_hooks.network.final_softmax import (
     warn_of_probabilities,
 )
 from gradcam_hooks.network.gradient_path import Tracing, left_torch, path_end
+from gradcam_hooks.network.holding import held
 from gradcam_hooks.network.hooks import WRITES, Taps, Way
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe
@@ -220,12 +221,17 @@ def _check_reaches(label: str, gradient: Tensor, lead: int) -> None:
 @contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
     """Autocast and fast, coarse matrix products are the model's matter and not the map's."""
+    with held({"precision": None}, _highest), torch.autocast(device.type, enabled=False):
+        yield
+
+
+@contextmanager
+def _highest(_: object) -> Iterator[None]:
     precision = torch.get_float32_matmul_precision()
     try:
         if precision != "highest":
             torch.set_float32_matmul_precision("highest")
-        with torch.autocast(device.type, enabled=False):
-            yield
+        yield
     finally:
         if precision != "highest":
             torch.set_float32_matmul_precision(precision)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from tests.layout.test_zoo import CASES
-from tests.support.nets import Recurrent
 from tests.support import networks
+from tests.support.nets import Recurrent
 from tests.support.zoo import ByHand, first, last, tokens, vision
 
 __all__ = ["NETWORKS", "Given", "Shape"]

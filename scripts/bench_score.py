@@ -26,6 +26,8 @@ from bench_price import Case, Memory
 from bench_ways import MapFunction
 from torch import Tensor, nn
 
+from tests.support.oracle import at
+
 __all__ = ["Pace", "ablation", "rules", "score", "score_memory"]
 
 OURS = "gradcam_hooks"
@@ -184,7 +186,7 @@ def rules(quick: bool) -> list[Pace]:
 
     case = Case("resnet18" if quick else "resnet50", "layer4", 1)
     model, images, (target,) = case.build(), case.images(), spoken_for(case)
-    activation, gradient = pair_by_zeros(model, case.layer, images, target)
+    activation, gradient = at(model, case.layer, lambda: model(images)[:, target])
     runs: dict[str, Callable[[], Tensor]] = {}
     differences = {}
     with ExitStack() as stack:
@@ -201,27 +203,6 @@ def rules(quick: bool) -> list[Pace]:
             runs[name] = lambda cam=cam: cam(images, target=target).maps  # type: ignore[misc]
         ordered = {"gradcam": runs.pop("gradcam"), **runs}
         return _timed(case, ordered, 5 if quick else 31, differences)
-
-
-def pair_by_zeros(
-    model: nn.Module, layer: str, images: Tensor, target: int
-) -> tuple[Tensor, Tensor]:
-    """What a layer gives, and a class's gradient there: that of zeros added to it."""
-    seen: list[Tensor] = []
-    zeros: list[Tensor] = []
-
-    def add(module: nn.Module, args: object, output: Tensor) -> Tensor:
-        seen.append(output.detach().clone())
-        zeros.append(torch.zeros_like(output).requires_grad_())
-        return output + zeros[0]
-
-    handle = model.get_submodule(layer).register_forward_hook(add)
-    try:
-        scores = model(images)[:, target]
-        (gradient,) = torch.autograd.grad(scores.sum(), zeros)
-    finally:
-        handle.remove()
-    return seen[0], gradient
 
 
 def score_memory(quick: bool) -> Iterator[Memory]:

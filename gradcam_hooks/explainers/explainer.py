@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from copy import copy
 from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
@@ -87,9 +88,13 @@ class Explainer:
         preprocess: how a picture becomes an input; by default squashed to 224x224 and normalised
             with ImageNet's mean and standard deviation.
 
+    What is explained is what the layer's ``forward`` returned, ahead of the hooks that others have
+    on it; a hook that puts something else in its place is part of what follows the layer.
+
     Use it in a ``with`` block, in which the hooks live; called outside one, it opens one for that
-    call. While a block is open the model can be used, trained and explained by others. One
-    explainer is for one thread at a time.
+    call. While a block is open the model can be used and explained by others, through the same
+    explainer if they like, in other threads as well. (A model in training mode is in eval mode
+    while it is explained, for everybody: train it before or after.)
 
     Raises:
         LayerNotFound: on entering, where a name or a glob matches nothing.
@@ -200,8 +205,8 @@ class Explainer:
             InputError, ImageError, DeviceError: about the inputs.
         """
         if self._stack is None:
-            with self:
-                return self(*inputs, target=target, **kwargs)
+            with copy(self) as alone:  # another thread may do the same
+                return alone(*inputs, target=target, **kwargs)
         with untouched(self.model), remembering(self._question.asked.output):
             args, pictures = self._read(inputs)
             given = Inputs.of(self.model, args, kwargs, image=self.image, rank=self._rank)

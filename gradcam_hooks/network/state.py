@@ -3,16 +3,22 @@
 Training modes, buffers, grad mode, inference mode, cuDNN's flags and random state are put back on
 the way out, also after an exception or KeyboardInterrupt. Parameters, their ``requires_grad`` and
 their ``.grad`` need no care: nothing in the library writes to them.
+
+Grad mode and inference mode are the thread's own. The rest belongs to all threads: explanations
+that run at the same time share it, and the last of them puts it back. A thread that does something
+else meanwhile meets the model in eval mode, and finds its random numbers put back with it.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 from torch import nn
+
+from gradcam_hooks.network.holding import held
 
 __all__ = ["recurrent_on_cuda", "untouched"]
 
@@ -28,14 +34,22 @@ def untouched(model: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(mode=False))
         stack.enter_context(torch.set_grad_enabled(False))
-        stack.enter_context(_random_state())
-        modules = list(model.modules())
-        stack.enter_context(_buffers(modules))
-        stack.enter_context(_evaluating(modules))
-        stack.enter_context(_uncompiled(modules))
-        if recurrent_on_cuda(modules):
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(held({"random numbers": None}, _random_state))
+        modules = {id(module): module for module in model.modules()}
+        stack.enter_context(held(modules, _as_found))
+        if recurrent_on_cuda(modules.values()):
+            stack.enter_context(held({"cuDNN": None}, _without_cudnn))
         yield
+
+
+@contextmanager
+def _as_found(modules: Sequence[nn.Module]) -> Iterator[None]:
+    with _buffers(modules), _evaluating(modules), _uncompiled(modules):
+        yield
+
+
+def _without_cudnn(_: object) -> AbstractContextManager[None]:
+    return torch.backends.cudnn.flags(enabled=False)
 
 
 def recurrent_on_cuda(modules: Iterable[nn.Module]) -> bool:
@@ -63,19 +77,29 @@ def _evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def _uncompiled(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """What ``module.compile()`` left on a module would run past hooks that came after it."""
-    compiled = [
+    """What ``compile`` left on a module would run past hooks that came after it."""
+    in_place = [
         (module, module._compiled_call_impl)
         for module in modules
         if module._compiled_call_impl is not None
     ]
+    # torch.compile(part) stands around the part, and its forward is what was compiled.
+    around = [
+        (module, module.forward, inner)
+        for module in modules
+        if "dynamo_ctx" in vars(module) and (inner := module._modules.get("_orig_mod")) is not None
+    ]
     try:
-        for module, _ in compiled:
+        for module, _ in in_place:
             module._compiled_call_impl = None
+        for module, _, inner in around:
+            module.forward = inner.__call__
         yield
     finally:
-        for module, impl in compiled:
+        for module, impl in in_place:
             module._compiled_call_impl = impl
+        for module, forward, _ in around:
+            module.forward = forward
 
 
 @contextmanager
@@ -112,7 +136,7 @@ def _version(tensor: torch.Tensor) -> int:
 
 
 @contextmanager
-def _random_state() -> Iterator[None]:
+def _random_state(_: object) -> Iterator[None]:
     started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     python = random.getstate()
     try:

@@ -1,7 +1,6 @@
 """The tap and the cut: the layer's own output and gradient, and nothing left behind.
 
-The oracle is computed another way: zeros that require a gradient are added to a clone of the
-layer's output; their gradient is the score's gradient at the layer.
+The oracle is the one all tests share: zeros added to a clone of what the layer's forward gives.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import gradcam_hooks as gh
 from gradcam_hooks.network.hooks import Tap, Taps
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.state import untouched
+from tests.support import oracle as zeros
 from tests.support.nets import Raising, gap_linear, images, residual
 from tests.support.traces import Disturbing, snapshot
 
@@ -26,22 +26,8 @@ RESIDUAL_LAYERS = ["conv1", "bn1", "conv2", "bn2", "drop", "pool"]
 
 
 def oracle(net: nn.Module, layer: str, x: Tensor, target: int) -> tuple[Tensor, Tensor]:
-    """Activation and gradient at a layer, by zeros added to a clone of its output."""
-    seen: dict[str, Tensor] = {}
-
-    def add_zeros(module: nn.Module, args: object, output: Tensor) -> Tensor:
-        seen["activation"] = output.detach().clone()
-        seen["zeros"] = torch.zeros_like(output).requires_grad_()
-        return output.clone() + seen["zeros"]
-
-    handle = net.get_submodule(layer).register_forward_hook(add_zeros)
-    try:
-        with torch.enable_grad():
-            score = net(x)[:, target].sum()
-        (gradient,) = torch.autograd.grad(score, [seen["zeros"]])
-    finally:
-        handle.remove()
-    return seen["activation"], gradient
+    """Activation and gradient at a layer for one class, by zeros added in its forward."""
+    return zeros.oracle(net, layer, lambda output: output[:, target], x)
 
 
 def captured(net: nn.Module, layer: str, x: Tensor, target: int) -> Tap:
