@@ -26,10 +26,11 @@ from gradcam_hooks.network.final_softmax import (
 )
 from gradcam_hooks.network.gradient_path import Tracing, left_torch, path_end
 from gradcam_hooks.network.holding import held
-from gradcam_hooks.network.hooks import WRITES, Taps, Way
+from gradcam_hooks.network.hooks import WRITES, Taps
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe
 from gradcam_hooks.network.outputs import choose, detached, find_logits
+from gradcam_hooks.network.tap import Way
 from gradcam_hooks.results.diagnosis import Diagnosis, diagnose
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.runs.run import Asked, NoPath, Run, look, summed

@@ -23,7 +23,7 @@ from gradcam_hooks.layout.reading import Layout
 from gradcam_hooks.layout.rules import infer, input_axes
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooking import hooked
-from gradcam_hooks.network.hooks import Call, Tap
+from gradcam_hooks.network.hooks import Call
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe, named, unwrap
 from gradcam_hooks.network.outputs import (
@@ -36,6 +36,7 @@ from gradcam_hooks.network.outputs import (
 )
 from gradcam_hooks.network.places import ImageSpec
 from gradcam_hooks.network.state import untouched
+from gradcam_hooks.network.tap import Tap
 from gradcam_hooks.network.tree import children, tensors
 
 __all__ = ["LayerRow", "LayerTable", "first_non_finite", "layers", "reached", "reaches", "spatial"]

@@ -19,10 +19,11 @@ from gradcam_hooks.layout.input_axes import InputAxes
 from gradcam_hooks.layout.placement import Placement, watched
 from gradcam_hooks.layout.reading import Layout
 from gradcam_hooks.layout.rules import infer, input_axes, said
-from gradcam_hooks.network.hooks import Pass, Tap, Tapped, Taps, Way
+from gradcam_hooks.network.hooks import Pass, Tapped, Taps
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import OutputSpec, choose, find_logits
+from gradcam_hooks.network.tap import Tap, Way
 from gradcam_hooks.network.tree import mapped
 from gradcam_hooks.targets import AllClasses, Selection, Target, TopK, select, settle
 

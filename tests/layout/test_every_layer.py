@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 import gradcam_hooks as gh
-from gradcam_hooks.network.hooks import Tap, Taps
+from gradcam_hooks.network.hooks import Taps
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.state import untouched
+from gradcam_hooks.network.tap import Tap
 from tests.support.networks import NETWORKS, Network
 from tests.support.oracle import Truth, error, kinds, truths
 

@@ -6,13 +6,10 @@ one thread's pass is held there, what another thread is to do meanwhile.
 
 from __future__ import annotations
 
-import random
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 import torch
@@ -20,73 +17,8 @@ import torchvision
 from torch import Tensor, nn
 
 import gradcam_hooks as gh
-from gradcam_hooks.network.holding import held
-from gradcam_hooks.network.state import untouched
+from tests.support.meanwhile import LONG, Meanwhile, Net, apart, cnn, same
 from tests.support.nets import images
-
-LONG = 120
-"""Seconds after which a thread that waits is taken for one that waits for ever."""
-
-
-def apart(work: Callable[[], object]) -> object:
-    """What ``work`` returns, or raises, in a thread of its own."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(work).result(LONG)
-
-
-class Meanwhile(nn.Module):
-    """The identity; where the thread that set ``do`` runs through it, that is done first.
-
-    Up to six times: some methods run the network often, and each time alike.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.do: dict[int, Callable[[], object]] = {}
-        self.done = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        do = self.do.get(threading.get_ident())
-        if do is not None and self.done < 6:
-            do()
-            self.done += 1
-        return x
-
-    @contextmanager
-    def doing(self, do: Callable[[], object]) -> Iterator[None]:
-        thread, self.done = threading.get_ident(), 0
-        self.do[thread] = do
-        try:
-            yield
-        finally:
-            del self.do[thread]
-        assert self.done
-
-
-class Net(nn.Module):
-    """A CNN with a place for something else to happen behind each layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
-        self.early, self.late = Meanwhile(), Meanwhile()
-        self.conv2, self.bn2 = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
-        self.fc = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.early(self.bn1(self.conv1(x))))
-        x = torch.relu(self.late(self.bn2(self.conv2(x))))
-        logits: Tensor = self.fc(x.mean((2, 3)))
-        return logits
-
-
-def cnn() -> Net:
-    torch.manual_seed(0)
-    net = Net().double()
-    with torch.no_grad():
-        for _ in range(3):
-            net(torch.randn(4, 3, 8, 8, dtype=torch.float64))
-    return net.eval()
 
 
 class Block(nn.Module):
@@ -125,17 +57,6 @@ METHODS = (
 activations put in, functions replaced, images masked, and modules watched."""
 
 IN_ATTENTION = ("gradientrollout", "legrad", "attentionrollout")
-
-
-def same(found: gh.Explanation, alone: gh.Explanation) -> None:
-    assert found.layers == alone.layers
-    raws = [found.raw] if isinstance(found.raw, Tensor) else found.raw
-    wanted = [alone.raw] if isinstance(alone.raw, Tensor) else alone.raw
-    for raw, want in zip(raws, wanted, strict=True):
-        assert want.any()
-        assert torch.equal(raw, want)
-    assert torch.equal(found.scores, alone.scores)
-    assert torch.equal(found.maps, alone.maps)
 
 
 MODES: tuple[Callable[[], AbstractContextManager[object]], ...] = (
@@ -258,139 +179,6 @@ def test_a_model_that_runs_its_layer_in_a_thread_of_its_own_is_told_so() -> None
 
     with pytest.raises(gh.LayerDidNotRun, match="'conv' did not run in the thread that explains"):
         gh.explain(Pooled().double(), images(), "conv")
-
-
-# --- what belongs to all threads -----------------------------------------------------------------
-
-
-def test_a_model_in_training_mode_is_put_back_by_whoever_is_last() -> None:
-    net, x = cnn(), images(4)
-    alone = gh.explain(net, x, "conv2", target=1)
-    net.train()
-    net.bn1.eval()
-    state = {name: value.clone() for name, value in net.state_dict().items()}
-    modes = [module.training for module in net.modules()]
-    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
-
-    def first() -> None:
-        def meet() -> None:
-            first_is_in.set()
-            assert second_is_in.wait(LONG)
-
-        with net.early.doing(meet):
-            same(gh.explain(net, x, "conv2", target=1), alone)
-        first_is_out.set()
-
-    def second() -> None:
-        def meet() -> None:
-            second_is_in.set()
-            assert first_is_out.wait(LONG)
-            assert not any(module.training for module in net.modules())
-
-        assert first_is_in.wait(LONG)
-        with net.early.doing(meet):  # ahead of the norms that would learn
-            same(gh.explain(net, x, "conv2", target=1), alone)
-
-    with ThreadPoolExecutor(2) as pool:
-        for one in [pool.submit(first), pool.submit(second)]:
-            one.result(LONG)
-    assert [module.training for module in net.modules()] == modes
-    for name, value in net.state_dict().items():
-        assert torch.equal(value, state[name])
-
-
-def overlapping(
-    before: Callable[[], AbstractContextManager[object]],
-    after: Callable[[], AbstractContextManager[object]],
-    work: Callable[[], object],
-) -> None:
-    """Enter one block, then in another thread a second one; leave the first, and then that."""
-    outer = before()
-    with outer:
-        work()
-        entered, left = threading.Event(), threading.Event()
-
-        def inner() -> None:
-            with after():
-                work()
-                entered.set()
-                assert left.wait(LONG)
-                work()
-
-        pool = ThreadPoolExecutor(1)
-        running = pool.submit(inner)
-        assert entered.wait(LONG)
-    left.set()
-    running.result(LONG)
-    pool.shutdown()
-
-
-@pytest.mark.parametrize("outer", ["whole", "part"])
-def test_explanations_of_a_model_and_of_a_part_of_it_overlap(
-    outer: Literal["whole", "part"],
-) -> None:
-    net = nn.Sequential(nn.Sequential(nn.BatchNorm1d(2), nn.Dropout()), nn.BatchNorm1d(2))
-    net[0].register_buffer("count", torch.zeros(()))
-    whole, part = net.train(), net[0]
-    flags: list[bool] = []
-
-    def work() -> None:
-        flags.extend(module.training for module in part.modules())
-        part.count += 1
-        torch.rand(1)
-        random.random()
-
-    chance = torch.get_rng_state(), random.getstate()
-    one, two = (whole, part) if outer == "whole" else (part, whole)
-    overlapping(lambda: untouched(one), lambda: untouched(two), work)
-    assert flags == [False] * 9
-    assert all(module.training for module in net.modules())
-    assert part.count == 0
-    assert torch.equal(torch.get_rng_state(), chance[0])
-    assert random.getstate() == chance[1]
-
-
-def test_who_comes_first_changes_and_who_leaves_last_puts_back() -> None:
-    told: list[tuple[str, list[str]]] = []
-
-    @contextmanager
-    def change(things: list[str]) -> Iterator[None]:
-        told.append(("changed", things))
-        yield
-        told.append(("put back", things))
-
-    def hold(*keys: str) -> AbstractContextManager[None]:
-        return held(dict(zip(keys, keys, strict=True)), change)
-
-    with hold("a"):
-        with hold("a", "b"), hold("b"), hold("a"):
-            pass
-        assert told == [("changed", ["a"]), ("changed", ["b"]), ("put back", ["b"])]
-    assert told[3:] == [("put back", ["a"])]
-    told.clear()
-    overlapping(lambda: hold("a"), lambda: hold("a", "b"), lambda: None)
-    assert [what for what, _ in told] == ["changed", "changed", "put back", "put back"]
-    assert sorted(things[0] for what, things in told if what == "put back") == ["a", "b"]
-
-
-def test_what_could_not_be_changed_is_held_by_nobody() -> None:
-    @contextmanager
-    def refuse(things: list[str]) -> Iterator[None]:
-        raise ValueError("not this one")
-        yield
-
-    changed: list[str] = []
-
-    @contextmanager
-    def change(things: list[str]) -> Iterator[None]:
-        changed.extend(things)
-        yield
-
-    with pytest.raises(ValueError, match="not this one"), held({1: "a"}, refuse):
-        pass
-    with held({1: "a"}, change):
-        pass
-    assert changed == ["a"]
 
 
 @pytest.fixture
