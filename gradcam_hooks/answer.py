@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from gradcam_hooks.errors import InputError, LayerError, MethodError
+from gradcam_hooks.errors import InputError, LayerError, LayoutError, MethodError
 from gradcam_hooks.layout.table import first_non_finite, reached, reaches
 from gradcam_hooks.maps import finish_telling, fuse
 from gradcam_hooks.methods import Found, Method, Rule
@@ -97,6 +97,9 @@ def answer(
                 f"no gradient can flow. {end} Name a layer behind it, or let it compute in torch.",
                 end,
             ) from error
+        if reach and taps.call is None and run.inputs.place != inputs.place:
+            label = describe(run.layers[0].label)
+            raise LayoutError(f"layer {label} sees another input than the image.")
         try:
             with _full_precision(run.scores.device):
                 run, raws, zero = _raws(question, run, reach=reach)
@@ -145,11 +148,11 @@ def answer(
         output=run.passed.output if question.differentiable else detached(run.passed.output),
         layers=tuple(layer.label for layer in run.layers) or (row.looks,),
         method=row.name,
-        layouts=tuple(str(layer.layout) for layer in run.layers) or (_space(raws[0], scores),),
+        layouts=tuple(layer.reading.told for layer in run.layers) or (_space(raws[0], scores),),
         diagnosis=_shaped(words, scores.shape),
         labels=asked.labels,
         notes=tuple(run.notes),
-        image=inputs.image,
+        image=run.image,
     )
 
 
@@ -245,7 +248,7 @@ def _raws(question: Question, run: Run, *, reach: bool) -> tuple[Run, list[Tenso
     """
     row = question.row
     if row.rule is not None:
-        rule = checked_rule(row.rule, question.parameters)
+        rule = _framewise(checked_rule(row.rule, question.parameters), run)
         if question.sampler is not None:
             return run, *_told_zero(question.sampler.raws(run, rule), run)
         if row.needs_gradients:
@@ -264,6 +267,19 @@ def _raws(question: Question, run: Run, *, reach: bool) -> tuple[Run, list[Tenso
         raws,
         torch.zeros_like(raws[0].flatten(run.scores.ndim)[..., 0], dtype=torch.bool),
     )
+
+
+def _framewise(rule: Rule, run: Run) -> Rule:
+    """The rule, taken of each frame where a network of pictures sees each for itself."""
+    if not run.layers:
+        return rule
+    if len({layer.layout.apart for layer in run.layers}) > 1:
+        raise LayerError(
+            "some of these layers see frame for frame and others the whole clip: "
+            f"{'; '.join(f'{layer.label}: {layer.layout}' for layer in run.layers)}. Name them one "
+            "by one."
+        )
+    return run.layers[0].layout.framewise(rule)
 
 
 def _told_zero(raws: list[Tensor], run: Run) -> tuple[list[Tensor], Tensor]:

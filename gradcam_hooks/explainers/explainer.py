@@ -17,7 +17,13 @@ import torch
 from torch import nn
 
 from gradcam_hooks.answer import Question, answer
-from gradcam_hooks.errors import GradientError, InputError, LayerError, OptionError
+from gradcam_hooks.errors import (
+    GradientError,
+    InputError,
+    LayerError,
+    LayoutError,
+    OptionError,
+)
 from gradcam_hooks.images.given import is_picture, prepared
 from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.layout.pattern import parse
@@ -43,6 +49,10 @@ if TYPE_CHECKING:
     from gradcam_hooks.images import Preprocess
 
 __all__ = ["COMMON", "Explainer", "Options"]
+
+
+_MOST_UNREAD = 8
+"""How many layers in a row `"auto"` asks the network about, where none can be read."""
 
 
 class Options(TypedDict, total=False):
@@ -148,8 +158,9 @@ class Explainer:
         check_options(row, parameters, COMMON)
         _check_sampling(row, sampler, differentiable=differentiable)
         known = tuple(labels) if labels is not None else _labels_of(model)
-        asked = Asked(model, output, layout, axes, known, generator, progress)
+        asked = Asked(model, output, layout, known, generator, progress)
         self._question = Question(asked, row, fuse, parameters, differentiable, sampler)
+        self.axes = axes
         self._rank = None if axes is None else len(parse(axes, "axes").axes)
         self._stack: ExitStack | None = None
         self._taps: Taps | None = None
@@ -209,7 +220,9 @@ class Explainer:
                 return alone(*inputs, target=target, **kwargs)
         with untouched(self.model), remembering(self._question.asked.output):
             args, pictures = self._read(inputs)
-            given = Inputs.of(self.model, args, kwargs, image=self.image, rank=self._rank)
+            given = Inputs.of(
+                self.model, args, kwargs, image=self.image, rank=self._rank, axes=self.axes
+            )
             if self._taps is None:
                 explanation = self._choose(given, target)
             else:
@@ -228,13 +241,22 @@ class Explainer:
         shape = tuple(inputs.image.shape[1:])
         known = self._chosen.get(shape)
         names = self._candidates(inputs, target)
+        unread: list[LayoutError] = []
         for name in chain([known] if known else [], names):
             with self._tap([name]) as taps, suppress(NoPath):
-                explanation = answer(self._question, taps, inputs, target, reach=name != known)
+                try:
+                    explanation = answer(self._question, taps, inputs, target, reach=name != known)
+                except LayoutError as error:
+                    unread.append(error)
+                    if self._question.asked.layout is not None or len(unread) == _MOST_UNREAD:
+                        raise unread[0] from None
+                    continue  # the next one may be plainer
                 if name == known and _unreached(explanation):
                     continue  # it served another target, which this one has no path to
                 self._chosen[shape] = name
                 return explanation
+        if unread:
+            raise unread[0]
         why = self._why(inputs, target)
         raise GradientError(
             f"no spatial layer of {type(self.model).__name__} receives gradient on more than one "

@@ -5,15 +5,16 @@ Data only; knows no network and no light.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AxisReading", "Factor", "Reading", "coordinates"]
+from gradcam_hooks.layout.digits import Key
 
-Key = tuple[int, int]
+__all__ = ["AxisReading", "Factor", "Reading", "coordinates", "twice"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Factor:
             (less than in truth where cells see much); negative where the axis runs backwards. Of
             two factors of one axis the coarser has the steeper slope.
         also: further axes of inputs that it carries, the same axis of a second picture.
+        inputs: where it carries no axis but tells inputs apart, as two batches one behind the
+            other do: the input of each step.
     """
 
     input: int | None
@@ -35,6 +38,7 @@ class Factor:
     size: int
     slope: float = 0.0
     also: tuple[Key, ...] = ()
+    inputs: tuple[int, ...] = ()
 
     @property
     def keys(self) -> tuple[Key, ...]:
@@ -94,31 +98,66 @@ class Reading:
         return not self.doubts
 
 
-def coordinates(axis: AxisReading, key: Key) -> NDArray[np.float64]:
-    """Where each cell of an axis lies along an axis of an input, in steps; nan ahead and behind.
+def coordinates(axes: Sequence[AxisReading], key: Key) -> list[NDArray[np.float64] | None]:
+    """Where the cells of each axis lie along an axis of an input, in steps of its finest factor.
 
-    Of several factors of the same axis the coarser counts as many steps as the finer ones have.
+    What the axes add up to is a cell's place; nan ahead and behind. None for an axis that does not
+    carry it. Of several factors the coarser counts as many steps as the finer ones have.
 
     Args:
-        axis: what the axis carries.
+        axes: what the axes of an activation carry.
         key: the input and its axis.
 
-    >>> coordinates(AxisReading(7, 1, 0, (Factor(0, 2, 2), Factor(0, 3, 3))), (0, 2))
-    array([nan,  0.,  0.,  0.,  1.,  1.,  1.])
+    >>> coordinates([AxisReading(7, 1, 0, (Factor(0, 2, 2, 0.5), Factor(0, 3, 3, 0.3)))], (0, 2))
+    [array([nan,  0.,  0.,  0.,  1.,  1.,  1.])]
     """
-    steps = np.full(axis.length, np.nan)
-    inner, place = 1, np.arange(axis.length - axis.prefix - axis.suffix)
-    found = np.zeros(len(place))
-    mine = sorted((f for f in axis.factors if key in f.keys), key=lambda f: abs(f.slope))
-    for factor in reversed(axis.factors):
-        if key in factor.keys:
-            finer = mine[: mine.index(factor)] if factor in mine else []
-            step = _product([other.size for other in finer])
-            found += (place // inner) % factor.size * step
-        inner *= factor.size
-    steps[axis.prefix : axis.length - axis.suffix] = found
-    return steps
+    mine = [factor for axis in axes for factor in axis.factors if key in factor.keys]
+    mine.sort(key=lambda factor: abs(factor.slope))
+    found: list[NDArray[np.float64] | None] = []
+    for axis in axes:
+        inner, place = 1, np.arange(axis.length - axis.prefix - axis.suffix)
+        steps = np.zeros(len(place))
+        for factor in reversed(axis.factors):
+            if key in factor.keys:
+                steps += (place // inner) % factor.size * _step(factor, mine)
+            inner *= factor.size
+        ends = [np.full(count, np.nan) for count in (axis.prefix, axis.suffix)]
+        carries = any(key in factor.keys for factor in axis.factors)
+        found.append(np.concatenate([ends[0], steps, ends[1]]) if carries else None)
+    return found
 
 
-def _product(sizes: Sequence[int]) -> int:
-    return int(np.prod(sizes, dtype=int))
+def _step(factor: Factor, mine: Sequence[Factor]) -> int:
+    """How many steps of the finest factor one step of this one counts, of all from fine on."""
+    step = 1
+    for other in mine:
+        if other is factor:
+            break
+        step *= other.size
+    return step
+
+
+def twice(axes: Sequence[AxisReading]) -> dict[Key, list[int]]:
+    """The axes of inputs that several axes of an activation carry each for itself.
+
+    Windows carry a part each, the coarser as many times steeper as the finer has steps; the queries
+    and keys of an attention carry the same.
+
+    >>> one = AxisReading(4, factors=(Factor(0, 2, 4, 0.25),))
+    >>> twice([one, one])
+    {(0, 2): [0, 1]}
+    >>> twice([one, AxisReading(4, factors=(Factor(0, 2, 4, 0.0625),))])
+    {}
+    """
+    found: dict[Key, list[tuple[float, int, int]]] = {}
+    for number, axis in enumerate(axes):
+        for factor in axis.factors:
+            for key in factor.keys:
+                found.setdefault(key, []).append((abs(factor.slope), factor.size, number))
+    alike = {}
+    for key, factors in found.items():
+        factors.sort()
+        for (fine, size, one), (coarse, _, other) in itertools.pairwise(factors):
+            if key[1] and coarse < fine * size**0.5:
+                alike[key] = sorted((one, other))
+    return alike

@@ -111,6 +111,11 @@ class InputAxes:
         words = [one.word for one in self.pattern.factors]
         return tuple(word for word in words if word not in (BATCH, CHANNELS))
 
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """A word for each axis; of one that is composed its first, of one that is nothing "1"."""
+        return tuple(axis.factors[0].word if axis.factors else "1" for axis in self.pattern.axes)
+
     @property
     def batch_axis(self) -> int:
         """Which axis the batch stands in."""

@@ -17,10 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Answer", "Call", "Effects", "Key", "Light", "Progress", "Run", "lit", "ramp"]
+from gradcam_hooks.layout.digits import Key
 
-Key = tuple[int, int]
-"""An axis of an input: which input, and which of its axes."""
+__all__ = ["Answer", "Call", "Effects", "Light", "Progress", "Run", "lit", "ramp"]
 
 Run = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 """Runs the network on other inputs of the same shapes; the activation of each call of the layer."""
@@ -37,20 +36,18 @@ _SOFT = 0.05  # of the median energy: what answers less than that counts less
 
 @dataclass(frozen=True)
 class Effects:
-    """The main effects of the share of rising light, along each axis of an activation.
+    """The main effects of the share of rising light, along axes of an activation.
 
     Attributes:
         parts: for each axis, the part of the share's variance that lies between its cells, eta².
         means: for each axis, the mean share of each of its cells.
         weights: for each axis, how much each of its cells answered.
-        spread: the standard deviation of the share.
         energy: the mean squared change.
     """
 
-    parts: tuple[float, ...]
-    means: tuple[Floats, ...]
-    weights: tuple[Floats, ...]
-    spread: float
+    parts: dict[int, float]
+    means: dict[int, Floats]
+    weights: dict[int, Floats]
     energy: float
 
 
@@ -72,6 +69,7 @@ class Call:
         square: the mean square of the activation.
         eps: the relative rounding of its numbers.
         answers: for each axis of an input, how the activation answered.
+        closer: the same for single axes of the activation, less what all its cells have in common.
         unsteady: the inputs that change the activation's shape.
     """
 
@@ -80,6 +78,7 @@ class Call:
     square: float
     eps: float
     answers: dict[Key, Answer] = field(default_factory=dict)
+    closer: dict[int, dict[Key, Answer]] = field(default_factory=dict)
     unsteady: set[int] = field(default_factory=set)
 
     @property
@@ -126,7 +125,7 @@ class Light:
         return outputs
 
     def changes(self, number: int, value: Tensor) -> list[Tensor] | None:
-        """The squared change of each call for another value of one input; None for other shapes."""
+        """The change of each call for another value of one input; None for other shapes."""
         inputs = list(self.inputs)
         inputs[number] = value
         outputs = self.outputs(inputs)
@@ -150,7 +149,7 @@ class Light:
             if changes is None:
                 for call in self.calls:
                     call.unsteady.add(number)
-            elif any(bool((change > 0).any()) for change in changes):
+            elif any(bool(change.any()) for change in changes):
                 answering.append(number)
         return answering
 
@@ -158,22 +157,51 @@ class Light:
         """Let light fall along each of these axes, and keep each call's answers."""
         self.total = self.passes + sum(2 * (draws if axis else batch_draws) for _, axis in keys)
         for key in keys:
-            for call, energies in zip(
-                self.calls, self.energies(key, draws if key[1] else batch_draws), strict=True
-            ):
-                whole = _effects(*(sum(energy) for energy in zip(*energies, strict=True)))
-                alone = tuple(effects for pair in energies if (effects := _effects(*pair)))
-                if whole is not None:
-                    call.answers[key] = Answer(whole, alone)
+            pairs = self.pairs(key, draws if key[1] else batch_draws)
+            for number, call in enumerate(self.calls):
+                answer = _answer(
+                    [(up[number].square(), down[number].square()) for up, down in pairs]
+                )
+                if answer is not None:
+                    call.answers[key] = answer
 
-    def energies(self, key: Key, draws: int) -> list[list[tuple[Tensor, Tensor]]]:
-        """For each call and draw, the squared changes under rising and under falling light."""
+    def look_closer(self, keys: Sequence[Key], draws: int, axes: dict[int, list[int]]) -> None:
+        """Light again, for axes whose cells all answer alike: what they have in common is left out.
+
+        Args:
+            keys: the axes of the inputs.
+            draws: how many draws.
+            axes: for each call's number, the axes of its activation.
+        """
+        self.total = self.passes + 2 * draws * len(keys)
+        for key in keys:
+            pairs = self.pairs(key, draws, further=True)
+            for number, wanted in axes.items():
+                for axis in wanted:
+                    apart = [
+                        (_apart(up[number], axis).square(), _apart(down[number], axis).square())
+                        for up, down in pairs
+                    ]
+                    answer = _answer(apart, [axis])
+                    if answer is not None:
+                        self.calls[number].closer.setdefault(axis, {})[key] = answer
+
+    def pairs(
+        self, key: Key, draws: int, *, further: bool = False
+    ) -> list[tuple[list[Tensor], list[Tensor]]]:
+        """For each draw, the changes of each call under rising and under falling light.
+
+        Args:
+            key: the axis of an input.
+            draws: how many draws of noise.
+            further: whether these are other draws than the first.
+        """
         number, axis = key
         value = self.inputs[number]
         rising = ramp(value.shape[axis])
-        found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self.calls]
+        found = []
         for draw in range(draws):
-            seed = self.seed + 1000 * number + draw  # the same noise along all axes
+            seed = self.seed + 1000 * number + 100 * further + draw  # the same along all axes
             pair = [
                 self.changes(number, lit(value, axis, weights, seed))
                 for weights in (rising, 1 - rising)
@@ -181,9 +209,8 @@ class Light:
             if pair[0] is None or pair[1] is None:
                 for call in self.calls:
                     call.unsteady.add(number)
-                return [[] for _ in self.calls]
-            for energies, up, down in zip(found, pair[0], pair[1], strict=True):
-                energies.append((up, down))
+                return []
+            found.append((pair[0], pair[1]))
         return found
 
     def keys(self) -> list[Key]:
@@ -250,50 +277,56 @@ def _is_mask(value: Tensor) -> bool:
 
 
 def _call(base: Tensor, again: Tensor) -> Call:
-    square = float(_change(base, torch.zeros_like(base), 1.0).mean())
+    square = float(_change(base, torch.zeros_like(base), 1.0).square().mean())
     square = square if math.isfinite(square) and square > 0 else 1.0
-    noise = float(_change(again, base, square).mean())
+    noise = float(_change(again, base, square).square().mean())
     eps = torch.finfo(base.dtype).eps if base.is_floating_point() or base.is_complex() else 0.0
     return Call(tuple(base.shape), noise, square, eps)
 
 
 def _change(value: Tensor, base: Tensor, square: float) -> Tensor:
-    """The squared change in units of the activation's mean square, 0 where it is not finite."""
+    """The change in units of the activation's root mean square, 0 where it is not finite."""
     wide = base.dtype if base.dtype in (torch.float64, torch.complex128) else torch.float32
     change = (value - base).abs() if base.is_complex() else value.to(wide) - base.to(wide)
-    change = (change / square**0.5).square()
-    return torch.nan_to_num_(change, nan=0.0, posinf=0.0, neginf=0.0)
+    return torch.nan_to_num_(change / square**0.5, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _effects(rising: Tensor | int = 0, falling: Tensor | int = 0) -> Effects | None:
-    if isinstance(rising, int) or isinstance(falling, int):
+def _apart(change: Tensor, axis: int) -> Tensor:
+    """The change less the mean of the cells of an axis."""
+    return change - change.mean(axis, keepdim=True)
+
+
+def _answer(
+    energies: Sequence[tuple[Tensor, Tensor]], axes: Sequence[int] | None = None
+) -> Answer | None:
+    if not energies:
         return None
+    rising, falling = (torch.stack(parts).sum(0) for parts in zip(*energies, strict=True))
+    whole = _effects(rising, falling, axes)
+    alone = [_effects(up, down, axes) for up, down in energies]
+    return Answer(whole, tuple(effects for effects in alone if effects)) if whole else None
+
+
+def _effects(rising: Tensor, falling: Tensor, axes: Sequence[int] | None = None) -> Effects | None:
     total = rising + falling
     largest = float(total.max()) if total.numel() else 0.0
-    if largest <= 0:
+    if not largest > 0:
         return None
     live = total > largest * _FAINT
     weight = torch.where(live, total / (total + _SOFT * _median(total[live])), 0.0)
     share = torch.where(live, rising / total - 0.5, 0.0)  # about 0, where floats are dense
     weighted = weight * share
-    axes = range(total.ndim)
-    weights = [_along(weight, axis) for axis in axes]
-    sums = [_along(weighted, axis) for axis in axes]
-    whole = float(weights[0].sum()) if weights else float(weight)
+    whole = float(weight.sum(dtype=torch.float64))
     mean = float(weighted.sum(dtype=torch.float64)) / whole
     variance = float((weighted * share).sum(dtype=torch.float64)) / whole - mean**2
-    both = list(zip(sums, weights, strict=True))
-    means = [np.where(w > 0, s / np.maximum(w, 1e-30), mean) for s, w in both]
-    between = [
-        float((w * (m - mean) ** 2).sum()) / whole for m, w in zip(means, weights, strict=True)
-    ]
-    return Effects(
-        parts=tuple(min(1.0, part / max(variance, 1e-12)) for part in between),
-        means=tuple(m + 0.5 for m in means),
-        weights=tuple(weights),
-        spread=max(variance, 0.0) ** 0.5,
-        energy=float(total.mean()) / 2,
-    )
+    parts, means, weights = {}, {}, {}
+    for axis in range(total.ndim) if axes is None else axes:
+        sums, mass = _along(weighted, axis), _along(weight, axis)
+        centres = np.where(mass > 0, sums / np.maximum(mass, 1e-30), mean)
+        between = float((mass * (centres - mean) ** 2).sum()) / whole
+        parts[axis] = min(1.0, between / max(variance, 1e-12))
+        means[axis], weights[axis] = centres + 0.5, mass
+    return Effects(parts, means, weights, float(total.mean()) / 2)
 
 
 def _along(value: Tensor, axis: int) -> Floats:

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["GradRun", "centres"]
+from gradcam_hooks.layout.digits import Key
 
-Key = tuple[int, int]
+__all__ = ["GradRun", "centres"]
 
 GradRun = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 """Runs the network on leaves; the activation of each call of the layer, in their graph."""

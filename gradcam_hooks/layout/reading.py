@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -110,6 +110,42 @@ class Layout:
         return einops.rearrange(
             self._in_space(tensor), f"... {here} -> ... {there}", **self._lengths
         )
+
+    @cached_property
+    def apart(self) -> tuple[int, ...]:
+        """The axes of space, by their number, along which each cell is a map of its own.
+
+        Frames that stand in the batch's axis, or ahead of the channels where other axes of space
+        stand behind: a network of pictures sees each for itself, and so do rules that weigh
+        channels (`framewise`).
+        """
+        axes = self.pattern.axes
+        place = {one.word: at for at, axis in enumerate(axes) for one in axis.factors}
+        channel = place.get(CHANNELS, -1)
+        if all(place.get(word, -1) < channel for word in self.words):
+            return ()
+        return tuple(
+            number
+            for number, word in enumerate(self.words)
+            if len(self.pattern.of_word(word)) == 1
+            and place[word] < channel
+            and (place[word] == self.batch_axis or len(axes[place[word]].factors) == 1)
+        )
+
+    def framewise(self, rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """A rule ``(activation, gradient) -> map`` taken of each of the cells `apart`."""
+        apart = [2 + number for number in self.apart]
+        if not apart:
+            return rule
+        first = list(range(1, 1 + len(apart)))
+
+        def each(*tensors: Tensor) -> Tensor:
+            moved = [one.movedim(apart, first) for one in tensors]
+            raw = rule(*(one.flatten(0, len(apart)) for one in moved))
+            raw = torch.unflatten(raw, 0, moved[0].shape[: 1 + len(apart)])
+            return raw.movedim(first, [axis - 1 for axis in apart])
+
+        return each
 
     def put(self, values: Tensor, like: Tensor) -> Tensor:
         """Values of ``(batch, channels, *space)`` in the activation's own axes.

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from gradcam_hooks.errors import LayerError, LayoutError, OutputError
 from gradcam_hooks.layout.evidence import beside_the_image
-from gradcam_hooks.layout.placement import Placement, watched
+from gradcam_hooks.layout.input_axes import InputAxes
+from gradcam_hooks.layout.reader import Watched, by_rules
 from gradcam_hooks.layout.reading import Layout
-from gradcam_hooks.layout.rules import infer, input_axes
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooking import hooked
 from gradcam_hooks.network.hooks import Call
@@ -137,7 +137,8 @@ class _Record:
     gradients: bool
     visits: dict[str, _Visit] = field(default_factory=dict)
     output: object = None
-    place: Placement | None = None
+    axes: InputAxes | None = None
+    seen: Watched | None = None
 
     def visit(self, name: str, output: object) -> object:
         visit = self.visits.pop(name, None) or _Visit(name)
@@ -155,11 +156,11 @@ class _Record:
         modules = dict(self.model.named_modules())
         with (
             hooked(modules, self.visit),
-            watched(self.model) as places,
+            Watched.over(self.model, inputs) as seen,
             torch.set_grad_enabled(self.gradients),
         ):
             self.output = inputs.copied().call(self.model)
-        self.place = places[-1] if places else None
+        self.seen, self.axes = seen, seen.axes(self.model, inputs)
 
 
 def _shape(output: object) -> str:
@@ -323,16 +324,24 @@ def _reached(gradient: Tensor | None, layout: Layout | None) -> bool:
 
 
 def _rows(record: _Record, image: Tensor) -> list[LayerRow]:
-    modules, axes = named(record.model), input_axes(image.shape, record.model)
-    seen = record.place.seen if record.place is not None else None
-    size = axes.size(image.shape) if seen is None else seen
+    modules, axes, seen = named(record.model), record.axes, record.seen
+    assert axes is not None  # the record has run
+    assert seen is not None
+    size = seen.size(axes, image)
     rows = []
     for visit in record.visits.values():
         layout = None
         if isinstance(visit.output, tuple) and len(visit.output) > 2:
             with suppress(LayoutError):
-                layout = infer(
-                    visit.output, size, visit.name, modules, axes, batch=len(image), grid=visit.grid
+                layout = by_rules(
+                    visit.output,
+                    size,
+                    visit.name,
+                    modules,
+                    axes,
+                    len(image),
+                    seen.stem,
+                    visit.grid,
                 )
         spatial = (
             layout is not None

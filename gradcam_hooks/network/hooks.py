@@ -266,7 +266,7 @@ class Taps:
     def __init__(self, model: nn.Module, names: Sequence[str], *, call: Call = None) -> None:
         self._model = model
         self._names = tuple(names)
-        self._call = call
+        self.call = call
         modules = named(model)
         self._hooks = Hooks({name: modules[name] for name in self._names})
 
@@ -321,7 +321,7 @@ class Taps:
         return second
 
     def _run(self, inputs: Inputs, way: Way) -> Pass:
-        current = Pass(self._names, self._call, way)
+        current = Pass(self._names, self.call, way)
         grad = torch.is_grad_enabled()
         before = inputs.versions()
         try:

@@ -29,12 +29,14 @@ class Inputs:
         kwargs: the keyword arguments.
         image: the image that the map lies on, ``(batch, channels, *space)``; of a list of pictures
             their stack.
+        axes: the user's word on the image's axes; None where nobody said.
     """
 
     args: tuple[object, ...]
     kwargs: dict[str, object]
     image: Tensor
     place: Place
+    axes: str | None = None
 
     @classmethod
     def of(
@@ -45,12 +47,14 @@ class Inputs:
         *,
         image: ImageSpec = None,
         rank: int | None = None,
+        axes: str | None = None,
     ) -> Inputs:
         """The inputs of one call, checked: an image is among them, and all is where the model is.
 
         The image is the first floating-point tensor with space, or the first list of pictures
         ``(channels, height, width)``, as torchvision's detectors take it, or of dicts that each
-        hold one, as detectron2's do. Where ``rank`` is told, it has as many axes.
+        hold one, as detectron2's do. Where ``rank`` is told, it has as many axes; ``axes`` are
+        kept as they were said.
 
         Inference tensors are copied, for such a tensor can take no part in a graph.
 
@@ -68,7 +72,7 @@ class Inputs:
         given = mapped((tuple(args), dict(kwargs)), lambda t: t.clone() if t.is_inference() else t)
         place = find_place(given, model, image, rank)
         _check_model(given, model)
-        return cls(*given, image_at(given, place), place)
+        return cls(*given, image_at(given, place), place, axes)
 
     @property
     def batch(self) -> int:
@@ -90,12 +94,22 @@ class Inputs:
     def copied(self) -> Inputs:
         """The same in memory of their own, for a model that may write to them; in the graph."""
         with torch.enable_grad():
-            given = mapped((self.args, self.kwargs), Tensor.clone)
-            return replace(self, args=given[0], kwargs=given[1], image=image_at(given, self.place))
+            return self._changed(Tensor.clone)
 
     def with_image(self, image: Tensor) -> Inputs:
         """The same inputs with another image, of the same shape, in the place of this one."""
         return self._with(image, range(len(image)), lambda path, part: part)
+
+    def with_tensors(self, new: Sequence[Tensor]) -> Inputs:
+        """The same inputs with other tensors, of the same shapes, in the place of `tensors`."""
+        others = iter(new)
+        return self._changed(lambda tensor: next(others))
+
+    def on(self, path: Path) -> Inputs:
+        """The same inputs, the tensor at the end of ``path`` being the image."""
+        place = Place(path)
+        image = image_at((self.args, self.kwargs), place)
+        return replace(self, image=image, place=place, axes=None)
 
     def of_one(self, index: int, images: Tensor | None = None) -> Inputs:
         """The inputs for variants of one image: what else comes with that image is repeated.
@@ -112,6 +126,11 @@ class Inputs:
             return part[index : index + 1].expand(len(new), *part.shape[1:])
 
         return self._with(new, [index] * len(new), repeated)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Inputs:
+        args, kwargs = mapped((self.args, self.kwargs), change)
+        image = image_at((args, kwargs), self.place)
+        return replace(self, args=args, kwargs=kwargs, image=image)
 
     def _with(
         self, image: Tensor, rows: Sequence[int], other: Callable[[Path, object], object]

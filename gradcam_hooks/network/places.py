@@ -67,6 +67,9 @@ def find_place(given: Given, model: nn.Module, spec: ImageSpec, rank: int | None
             if rank is None and spec is None:
                 _check_batch_axis(part, model)
             return Place((*way, *path))
+    series = [path for path, part in walk(within) if _is_series(part)]
+    if rank is None and len(series) == 1 and _axes(model) is not None:
+        return Place((*way, *series[0]))  # samples, (batch, time), of which the network makes more
     shapes = [_shape(one) for one in tensors(within)]
     wanted = "(batch, channels, *space)" if rank is None else f"of {rank} axes"
     raise InputError(
@@ -74,6 +77,15 @@ def find_place(given: Given, model: nn.Module, spec: ImageSpec, rank: int | None
         f"floating-point tensor {wanted} is needed, and what came is "
         f"{', '.join(shapes) or 'no tensor at all'}."
     )
+
+
+_SAMPLES = 64
+"""Two axes are samples, (batch, time), where there are so many; fewer are features."""
+
+
+def _is_series(part: object) -> bool:
+    series = isinstance(part, Tensor) and part.is_floating_point() and part.ndim == 2
+    return series and part.shape[1] >= _SAMPLES  # type: ignore[attr-defined]  # a tensor it is
 
 
 def _fits(tensor: Tensor, rank: int | None) -> bool:
@@ -200,17 +212,27 @@ def image_at(given: Given, place: Place) -> Tensor:
 
 def _check_batch_axis(image: Tensor, model: nn.Module) -> None:
     axes = _axes(model)
-    if axes is not None and image.ndim == axes - 1:
+    # Fewer axes may also be a batch without channels, to which the network gives that axis.
+    if axes is not None and image.ndim == axes - 1 and image.shape[0] == _first_channels(model):
         raise InputError(
             f"the input has shape {tuple(image.shape)}, and this network's first "
             f"convolution works on {axes} axes, the first of them the batch. For one image "
-            "pass image[None]."
+            "pass image[None]. If the first axis is the batch all the same, say what the axes are, "
+            "as in axes='b h w'."
         )
 
 
 def _axes(model: nn.Module) -> int | None:
     """How many axes the input of the first convolution has; None where there is no convolution."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.conv._ConvNd):
-            return 2 + len(module.kernel_size)
-    return None
+    first = _first(model)
+    return None if first is None else 2 + len(first.kernel_size)
+
+
+def _first_channels(model: nn.Module) -> int | None:
+    first = _first(model)
+    return None if first is None else first.in_channels
+
+
+def _first(model: nn.Module) -> nn.modules.conv._ConvNd | None:
+    found = (one for one in model.modules() if isinstance(one, nn.modules.conv._ConvNd))
+    return next(found, None)

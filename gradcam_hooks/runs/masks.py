@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gradcam_hooks.errors import InputError
 from gradcam_hooks.maps import enlarge, minmax
 from gradcam_hooks.runs.chunks import in_chunks, size_for
 from gradcam_hooks.runs.run import Run
@@ -32,11 +31,7 @@ def masks_of(run: Run, maps: Tensor) -> Tensor:
 
     Each map is resized (linear, ``align_corners=False``) and then min-max scaled; one without
     spread gives a mask of zeros.
-
-    Raises:
-        InputError: the input has its channels behind its frames.
     """
-    _check_channels(run)
     return minmax(enlarge(maps, run.size, run.place), len(run.size))
 
 
@@ -60,10 +55,8 @@ def variant_scores(
         done: told how many are done.
 
     Raises:
-        InputError: the input has its channels behind its frames.
         TargetError: a probability is asked of a target that is no class.
     """
-    _check_channels(run)
     image = run.image[index]
     size = size_for(_AHEAD * image.nbytes, image.device)
     if image.device.type == "cpu":
@@ -71,19 +64,10 @@ def variant_scores(
 
     def scores_of_part(part: slice) -> Tensor:
         images = variants(part).to(image.dtype)
-        output = run.output_of(run.inputs.of_one(index, images))
+        output = run.output_of(run.of_one(index, images))
         return run.scores_of(output, index, len(images), probability=probability)
 
     return in_chunks(count, scores_of_part, size=size, done=done)
-
-
-def _check_channels(run: Run) -> None:
-    if tuple(run.image.shape[2:]) != run.size:
-        raise InputError(
-            f"the input {tuple(run.image.shape)} has its channels behind its frames, and masks "
-            "are laid on (batch, channels, *space). Take a method that needs no masks, such as "
-            "'gradcam' or 'ablationcam'."
-        )
 
 
 def blurred(images: Tensor, cells: int, width: float) -> Tensor:

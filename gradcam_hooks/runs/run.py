@@ -14,20 +14,23 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from gradcam_hooks.errors import GradientError, TargetError
+from gradcam_hooks.errors import GradientError, LayerError, LayoutError, TargetError
 from gradcam_hooks.layout.input_axes import InputAxes
-from gradcam_hooks.layout.placement import Placement, watched
-from gradcam_hooks.layout.reading import Layout
-from gradcam_hooks.layout.rules import infer, input_axes, said
-from gradcam_hooks.network.hooks import Pass, Tapped, Taps
+from gradcam_hooks.layout.placement import Placement
+from gradcam_hooks.layout.reader import Watched, Words, read
+from gradcam_hooks.network.hooks import Pass, Taps
 from gradcam_hooks.network.inputs import Inputs
-from gradcam_hooks.network.modules import describe, named
+from gradcam_hooks.network.modules import describe
 from gradcam_hooks.network.outputs import OutputSpec, choose, find_logits
-from gradcam_hooks.network.tap import Tap, Way
+from gradcam_hooks.network.tap import Way
 from gradcam_hooks.network.tree import mapped
+from gradcam_hooks.runs.tapped import TappedLayer, exact
 from gradcam_hooks.targets import AllClasses, Selection, Target, TopK, select, settle
 
 __all__ = ["Asked", "NoPath", "Progress", "Run", "TappedLayer", "look", "summed"]
+
+_COLOURS = 4
+"""As many channels as a picture has at the most, where nobody tells which axis is channels."""
 
 Progress = Callable[[int, int], None]
 """Told how many of how many steps are done."""
@@ -53,7 +56,6 @@ class Asked:
         model: the network.
         output: which part of its output to explain.
         layout: how activations are to be read; None to infer it.
-        axes: what the input's axes are; None to infer them.
         labels: the classes' names, where they are known.
         generator: where chance comes from, in methods that draw.
         progress: told of each step of a method that has many.
@@ -62,35 +64,9 @@ class Asked:
     model: nn.Module
     output: OutputSpec = None
     layout: str | None = None
-    axes: str | None = None
     labels: tuple[str, ...] | None = None
     generator: torch.Generator | None = None
     progress: Progress | None = None
-
-
-@dataclass(frozen=True)
-class TappedLayer:
-    """A layer under its tap, with its axes read."""
-
-    name: str
-    label: str
-    call: int
-    tap: Tap
-    layout: Layout
-
-    def activation(self) -> Tensor:
-        """``(batch, channels, *space)``, in float32 at least."""
-        return self.layout.channels_first(_exact(self.tap.activation))
-
-    def gradient(self) -> Tensor | None:
-        """The same shape, with an axis of targets ahead where there are many; None: no path."""
-        gradient = self.tap.gradient
-        return None if gradient is None else self.layout.channels_first(_exact(gradient))
-
-
-def _exact(tensor: Tensor) -> Tensor:
-    """In float32 at least: sums over thousands of positions do not fit half precision."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 @dataclass(frozen=True)
@@ -107,7 +83,6 @@ class Run:
         chosen: the part of the output that is explained, in the graph.
         selected: the scores, ``(batch[, targets])``, and their class numbers.
         axes: the axes of the image.
-        place: where a layer's map lies on the image, where that is not all of it.
         autocast: whether autocast surrounded the pass, and its type; it surrounds others as well.
         notes: sentences on what a method chose by itself, for the result to carry.
     """
@@ -121,7 +96,6 @@ class Run:
     chosen: object
     selected: Selection
     axes: InputAxes
-    place: Placement | None
     notes: list[str] = field(default_factory=list)
     autocast: tuple[bool, torch.dtype] = (False, torch.bfloat16)
 
@@ -137,8 +111,8 @@ class Run:
 
     @property
     def image(self) -> Tensor:
-        """The image among the inputs, ``(batch, channels, *space)``."""
-        return self.inputs.image
+        """The image among the inputs, as ``(batch, channels, *space)``."""
+        return self.axes.channels_first(self.inputs.image)
 
     @property
     def batch(self) -> int:
@@ -148,7 +122,12 @@ class Run:
     @property
     def size(self) -> tuple[int, ...]:
         """The input's space: its sizes along its words of space."""
-        return self.axes.size(self.image.shape)
+        return self.axes.size(self.inputs.image.shape)
+
+    @property
+    def place(self) -> Placement | None:
+        """Where the first layer's map lies on the image, where that is not all of it."""
+        return self.layers[0].reading.place if self.layers else None
 
     def columns(self) -> Sequence[Tensor]:
         """The scores of one target of each image at a time, ``(batch,)`` each, in the graph."""
@@ -188,7 +167,7 @@ class Run:
         for layer, gradient in zip(self.layers, found, strict=True):
             if gradient is None:
                 raise NoPath(self.lost())
-            gradients.append(layer.layout.channels_first(_exact(gradient)))
+            gradients.append(layer.layout.channels_first(exact(gradient)))
         return gradients
 
     def lost(self, end: str = "") -> str:
@@ -234,9 +213,17 @@ class Run:
 
     def look_again(self, image: Tensor, way: Way = "cut") -> Run:
         """The same question with other pixels, ``image`` in the shape of this one's."""
-        inputs = self.inputs.with_image(image)
+        inputs = self.with_image(image)
         with self.as_before():
             return look(self.asked, self.taps, inputs, self.settled, way, fresh=True)
+
+    def with_image(self, image: Tensor) -> Inputs:
+        """The inputs with another image ``(batch, channels, *space)`` in the place of this one."""
+        return self.inputs.with_image(self.axes.restored(image))
+
+    def of_one(self, index: int, images: Tensor) -> Inputs:
+        """The inputs for variants ``(variants, channels, *space)`` of one image of the batch."""
+        return self.inputs.of_one(index, self.axes.restored(images))
 
     def as_before(self) -> AbstractContextManager[object]:
         """Autocast as it was around the first pass; the arithmetic of maps goes on without."""
@@ -271,7 +258,7 @@ class Run:
         classes = self.selected.index
         if classes is not None and self.asks_classes:
             logits = find_logits(output)
-            values = _exact(logits).softmax(1) if probability else logits
+            values = exact(logits).softmax(1) if probability else logits
             return values[:, classes[index]]
         if probability:
             raise TargetError(
@@ -325,13 +312,16 @@ def look(
         LayerDidNotRun, LayerError, LayoutError: about a layer.
         OutputError, TargetError: about the score.
     """
-    image, batch = inputs.image, inputs.batch
-    axes = input_axes(image.shape, asked.model, asked.axes)
-    with watched(asked.model) as places:
+    with Watched.over(asked.model, inputs) as watched:
         passed = taps.forward(inputs.copied() if fresh else inputs, way)
-    place = places[-1] if places else None
-    size = axes.size(image.shape) if place is None or place.seen is None else place.seen
-    layers = [_read(one, asked, batch, axes, size) for one in passed.select()]
+    words = Words(asked.layout, inputs.axes)
+    layers = [
+        TappedLayer(*one, read(words, asked.model, inputs, one, watched)) for one in passed.select()
+    ]
+    known = inputs.axes is not None or watched.stem.axes is not None or bool(watched.places)
+    usual = watched.axes(asked.model, inputs)
+    inputs, axes = _on_which(inputs, layers, usual, known=known)
+    batch = inputs.batch
     with torch.set_grad_enabled(way != "forward"):
         chosen = choose(passed.output, asked.output)
         selected = select(target, chosen, batch, asked.labels)
@@ -347,7 +337,6 @@ def look(
         chosen,
         selected,
         axes,
-        place,
         autocast=autocast,
     )
 
@@ -361,12 +350,37 @@ def summed(asked: Asked, target: Target, batch: int) -> Callable[[object], Tenso
     return total
 
 
-def _read(
-    tapped: Tapped, asked: Asked, batch: int, axes: InputAxes, size: Sequence[int]
-) -> TappedLayer:
-    shape, modules = tuple(tapped.tap.activation.shape), named(asked.model)
-    if asked.layout is not None:
-        layout = said(asked.layout, shape, size, tapped.name, modules, axes, batch)
-    else:
-        layout = infer(shape, size, tapped.name, modules, axes, batch=batch, grid=tapped.tap.grid)
-    return TappedLayer(tapped.name, tapped.label, tapped.call, tapped.tap, layout)
+def _on_which(
+    inputs: Inputs, layers: Sequence[TappedLayer], usual: InputAxes, *, known: bool
+) -> tuple[Inputs, InputAxes]:
+    """The input that the layers see, being the image, and its axes.
+
+    Raises:
+        LayerError: they see several.
+    """
+    places = {one.reading.image: one for one in layers}
+    sizes = {
+        one.reading.axes.size((inputs if at is None else inputs.on(at)).image.shape)
+        for at, one in places.items()
+    }
+    if len(sizes) > 1:
+        names = ", ".join(describe(one.label) for one in places.values())
+        shown = "; ".join("x".join(map(str, size)) for size in sorted(sizes))
+        raise LayerError(
+            f"the maps of {names} lie on inputs of several sizes: {shown}. Name one of them, or "
+            "one call=."
+        )
+    if not layers:
+        shape = tuple(inputs.image.shape)
+        picture = len(shape) == 2 or shape[1] <= _COLOURS
+        if not known and not picture:
+            raise LayoutError(
+                f"nothing tells which axes of the input {shape} are space: this method looks at no "
+                "layer, and no convolution was given the input as it is. Say what they are, as in "
+                f"axes={str(usual)!r}."
+            )
+        return inputs, usual
+    reading = layers[0].reading
+    if reading.image is None:
+        return inputs, reading.axes
+    return inputs.on(reading.image), reading.axes

@@ -117,7 +117,7 @@ class Tail:
         images = run.image[self._index : self._index + 1]
         if way == "repeated":
             images = images.expand(count, *images.shape[1:])
-        inputs = run.inputs.of_one(self._index, images)
+        inputs = run.of_one(self._index, images)
         with hooked(self._module, _Swap(self._layer.call, wide)):
             output = run.output_of(inputs)
         return run.scores_of(output, self._index, count, probability=probability)

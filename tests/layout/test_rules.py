@@ -200,22 +200,20 @@ def test_windows_as_many_as_images_are_not_taken_for_a_sequence() -> None:
         num_classes=3,
     )
     x = torch.randn(16, 3, 64, 64)
-    with pytest.raises(gh.LayoutError, match=r"\(256, 16, 12\) for a batch of 16: 16 windows"):
-        gh.explain(net, x, "layers.0.blocks.0.attn")
+    windows = gh.explain(net, x, "layers.0.blocks.0.attn").layouts
+    assert windows == ("(b h1=4 w1=4) (h2=4 w2=4) c=12",)
     outside = gh.explain(net, x, "layers.0.blocks.0")
     assert outside.layouts == ("b h=16 w=16 c=12",)
 
 
-def test_the_windows_of_torchvisions_maxvit_are_no_map() -> None:
+def test_the_windows_of_torchvisions_maxvit_are_put_together() -> None:
     net = MaxVit((64, 64), 8, 4, [8, 8], [1, 1], 4, 0.0, num_classes=3)
     layer = "blocks.0.layers.0.layers.window_attention"
     x = torch.randn(1, 3, 64, 64)
     # 16 windows of 16 positions would pass for a map of 16 x 16
     for inside in (f"{layer}.attn_layer.0", f"{layer}.mlp_layer"):
-        with pytest.raises(
-            gh.LayoutError, match=rf"\(1, 16, 16, 8\).*16 windows of each map.*'{layer}'"
-        ):
-            gh.explain(net, x, inside)
+        read = gh.explain(net, x, inside).layouts
+        assert read == ("b (h1=4 w1=4) (h2=4 w2=4) c=8",)
     assert gh.explain(net, x, layer).layouts == ("b c=8 h=16 w=16",)
 
 

@@ -114,7 +114,7 @@ def test_two_layers_named_in_another_order_than_they_run() -> None:
 
     ours = gh.explain(model, images, ["layer4", "layer2"])
     assert ours.layers == ("layer4", "layer2")
-    assert [layout.split()[0] for layout in ours.layouts] == ["512", "128"]
+    assert [layout.split()[1] for layout in ours.layouts] == ["c=512", "c=128"]
     found = {truth.layer: truth for truth in truths(network("resnet18"), model, images)}
     assert error(ours.raw[0], found["layer4"].raw) < 1e-9
     assert error(ours.raw[1], found["layer2"].raw) < 1e-9

@@ -160,7 +160,13 @@ def truths(
         only: a layer and its call: zeros are added there and nowhere else.
         score: of the logits; by default the predicted class's, summed over the images.
     """
-    plain = model(images)
+    heard: set[str] = set()  # timm's HRNet calls the forward of some parts, past all hooks
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            stack.enter_context(
+                module.register_forward_hook(lambda m, i, o, name=name: heard.add(name))  # type: ignore[misc]
+            )
+        plain = model(images)
     seen: list[tuple[str, int, Tensor, Tensor]] = []
     calls: Counter[str] = Counter()
 
@@ -182,7 +188,8 @@ def truths(
 
     with ExitStack() as stack, torch.enable_grad():
         for name, module in model.named_modules():
-            stack.enter_context(inside(module, add_to(name)))
+            if name in heard:
+                stack.enter_context(inside(module, add_to(name)))
         logits = model(images)
         value = logits.amax(1).sum() if score is None else score(logits)
     if not torch.equal(logits, plain):

@@ -1,0 +1,381 @@
+"""Who reads a layer's axes: the user's word, the rules where the case is plain, or the network.
+
+The rules are believed where the network's stem saw the input as it is and nothing is there that is
+known to fool them. Else the network itself is asked (`probe`), once for a layer and a shape; what
+it cannot tell is an error that shows the readings. Nothing is guessed without a word: what was
+read says who read it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from gradcam_hooks.errors import LayoutError
+from gradcam_hooks.layout import probe
+from gradcam_hooks.layout.asking import Network, agrees, axes_of, claim_of, only_channels, words
+from gradcam_hooks.layout.factors import Reading
+from gradcam_hooks.layout.input_axes import InputAxes
+from gradcam_hooks.layout.pattern import BATCH, Axis
+from gradcam_hooks.layout.placement import Placement, watched
+from gradcam_hooks.layout.placing import placed
+from gradcam_hooks.layout.reading import Layout, ToldLayout, bind
+from gradcam_hooks.layout.rules import infer, input_axes, said
+from gradcam_hooks.layout.shorthands import PROBE
+from gradcam_hooks.layout.stem import Stem, stem_watched
+from gradcam_hooks.network.hooks import Tapped
+from gradcam_hooks.network.inputs import Inputs
+from gradcam_hooks.network.modules import describe, named
+from gradcam_hooks.network.tree import Path
+
+__all__ = ["LayerReading", "Watched", "Words", "by_rules", "read"]
+
+_TRUSTED = ("timm.", "torchvision.", "transformers.")
+"""Packages whose patches are known to stand row by row behind their patch embedding."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the user says of axes: of the layer's, of the input's; None where nothing."""
+
+    layout: str | None = None
+    axes: str | None = None
+
+
+@dataclass(frozen=True)
+class LayerReading:
+    """How a layer's axes are read.
+
+    Attributes:
+        layout: where its channels and its space are.
+        axes: the axes of the input that its map lies on.
+        told: the same for people, with who read it.
+        place: where the map lies on the input, where that is not all of it.
+        image: the way to the input that the map lies on; None where it is the image.
+    """
+
+    layout: Layout
+    axes: InputAxes
+    told: ToldLayout
+    place: Placement | None = None
+    image: Path | None = None
+
+
+@dataclass
+class Watched:
+    """What was seen of a pass besides its layers.
+
+    Attributes:
+        stem: what the convolutions were given.
+        places: where detectors put the pictures, the latest last.
+    """
+
+    stem: Stem
+    places: list[Placement]
+
+    @classmethod
+    @contextmanager
+    def over(cls, model: nn.Module, inputs: Inputs) -> Iterator[Watched]:
+        """While open, what a pass of the model on these inputs shows; the stem once a shape."""
+        stems, key = _STEMS.setdefault(model, {}), (inputs.place, _shapes(inputs))
+        known = stems.get(key)
+        image = inputs.image
+        with watched(model) as places:
+            if known is not None:
+                yield cls(known, places)
+                return
+            with stem_watched(model, image) as stem:
+                yield cls(stem, places)
+        stems[key] = stem
+
+    @property
+    def place(self) -> Placement | None:
+        """Where a detector put the pictures; None where none did."""
+        return self.places[-1] if self.places else None
+
+    def size(self, axes: InputAxes, image: Tensor) -> tuple[int, ...]:
+        """The sizes of what the network worked on, along the input's words of space."""
+        seen = self.place.seen if self.place is not None else None
+        return axes.size(image.shape) if seen is None else seen
+
+    def axes(self, model: nn.Module, inputs: Inputs) -> InputAxes:
+        """The axes of the image: what was said, what the stem saw, what is usual."""
+        return input_axes(inputs.image.shape, model, inputs.axes or self.stem.axes)
+
+
+_Signature = tuple[object, ...]
+_STEMS: WeakKeyDictionary[nn.Module, dict[_Signature, Stem]] = WeakKeyDictionary()
+_READ: WeakKeyDictionary[nn.Module, dict[_Signature, LayerReading]] = WeakKeyDictionary()
+"""What was asked of a network, which costs many passes, by the layer and the shapes."""
+
+
+def read(
+    said_words: Words,
+    model: nn.Module,
+    inputs: Inputs,
+    tapped: Tapped,
+    seen: Watched,
+) -> LayerReading:
+    """The axes of one call of a layer.
+
+    Args:
+        said_words: what the user says of them.
+        model: the network, in the state in which it ran.
+        inputs: what it was given.
+        tapped: the call, with its activation.
+        seen: what else was seen of that pass.
+
+    Raises:
+        LayoutError: what the user said does not fit, or nobody can tell.
+    """
+    activation = tapped.tap.activation
+    layer = (tapped.name, tapped.call, tuple(activation.shape))
+    key = (*layer, said_words, inputs.place, _shapes(inputs))
+    known = _READ.setdefault(model, {})
+    if key in known:
+        return known[key]
+    found = _Reader(said_words, model, inputs, tapped, seen).read()
+    if not seen.stem.drew:
+        known[key] = found
+    return found
+
+
+def by_rules(
+    shape: Sequence[int],
+    size: Sequence[int],
+    name: str,
+    modules: Mapping[str, nn.Module],
+    axes: InputAxes,
+    batch: int,
+    stem: Stem,
+    grid: Sequence[int] | None = None,
+) -> Layout:
+    """What the rules read; frames that the stem saw in the batch are there at the layer too.
+
+    Raises:
+        LayoutError: the rules cannot tell.
+    """
+    left = dict(zip(axes.space, size, strict=True))
+    words = [axes.words[axis] for axis in stem.folded]
+    frames = {word: left.pop(word) for word in words if word in left}
+    count = batch * math.prod(frames.values())
+    if not frames or shape[0] != count:
+        return infer(shape, size, name, modules, axes, batch=batch, grid=grid)
+    each = InputAxes.read(" ".join(["b", "c", *left]), 2 + len(left))
+    inner = infer(shape, tuple(left.values()), name, modules, each, batch=count, grid=grid)
+    group = " ".join(["b", *(f"{word}={length}" for word, length in frames.items())])
+    texts = (str(axis) for axis in inner.pattern.axes)
+    text = " ".join(f"({group})" if one == "b" else one for one in texts)
+    return bind(text, shape, axes, size, batch, kinds=inner.kinds)
+
+
+def _shapes(inputs: Inputs) -> _Signature:
+    return tuple((tuple(one.shape), one.dtype) for one in inputs.tensors())
+
+
+class _Reader:
+    """Reads one call of a layer."""
+
+    def __init__(
+        self,
+        said_words: Words,
+        model: nn.Module,
+        inputs: Inputs,
+        tapped: Tapped,
+        seen: Watched,
+    ) -> None:
+        self.words, self.model, self.inputs, self.seen = said_words, model, inputs, seen
+        self.name, self.tapped, self.stem, self.place = tapped.name, tapped, seen.stem, seen.place
+        self.shape = tuple(tapped.tap.activation.shape)
+        self.modules = named(model)
+
+    def read(self) -> LayerReading:
+        """What the user said, else what is plain, else what the network tells."""
+        axes = self.seen.axes(self.model, self.inputs)
+        layout = self.words.layout
+        if layout is not None and layout != PROBE:
+            return self._said(layout, axes)
+        try:
+            ruled, error = self._ruled(axes), None
+        except LayoutError as refused:
+            ruled, error = None, refused
+        if layout != PROBE and ruled is not None and self._plain(ruled, axes):
+            return LayerReading(ruled, axes, ToldLayout(str(ruled), "rules"), self.place)
+        return self._asked(axes, ruled, error)
+
+    def _size(self, axes: InputAxes) -> tuple[int, ...]:
+        return self.seen.size(axes, self.inputs.image)
+
+    def _said(self, layout: str, axes: InputAxes) -> LayerReading:
+        """What the user said; where tokens are a grid, unless the network tells another order.
+
+        Raises:
+            LayoutError: it does not fit, or the network is sure that it is otherwise.
+        """
+        size, batch = self._size(axes), self.inputs.batch
+        found = said(layout, self.shape, size, self.name, self.modules, axes, batch)
+        told = ToldLayout(str(found), "you")
+        place = self.place
+        moved = place is None and self.stem.given is not None and self.stem.axes is None
+        unsure = any(map(_is_grid, found.pattern.axes)) and not self._plain(found, axes)
+        if moved or unsure:
+            network = Network(self.model, self.inputs, self.name)
+            reading = self._probed(network)
+            claim = claim_of(found, axes, network.image, self.shape, batch)
+            if reading is not None and reading.sure and not agrees(reading, claim):
+                other = self._from(reading, network, network.image)
+                if other is not None and ":" in layout and _sizes(other.layout) == _sizes(found):
+                    return other  # "tokens:2x5" says how many, and not of what
+                shown = f": layout={other.told!r}" if other is not None else ""
+                raise LayoutError(
+                    f"layer {describe(self.name)} gives {self.shape}, and layout={layout!r} reads "
+                    f"it as {found}; the network itself, when asked, tells another order{shown}. "
+                    "Take that, or leave layout= out."
+                )
+            if moved and reading is not None:
+                place = self._placed(network, network.image, axes, reading)
+        return LayerReading(found, axes, told, place)
+
+    def _probed(self, network: Network) -> Reading | None:
+        """What the network tells of this call; None where the layer is not called twice alike."""
+        with torch.enable_grad():
+            readings = probe.read(network.run, network.tensors, grad_run=network.run)
+        return readings[self.tapped.call] if self.tapped.call < len(readings) else None
+
+    def _ruled(self, axes: InputAxes) -> Layout:
+        size, grid = self._size(axes), self.tapped.tap.grid
+        return by_rules(
+            self.shape, size, self.name, self.modules, axes, self.inputs.batch, self.stem, grid
+        )
+
+    def _plain(self, layout: Layout, axes: InputAxes) -> bool:
+        """Whether nothing is there that is known to fool the rules."""
+        stem, image = self.stem, self.inputs.image
+        if self.inputs.place.inside is None:  # no list of pictures, which are one image's batch
+            floats = (one for one in self.inputs.tensors() if one.is_floating_point())
+            if sum(one.ndim >= image.ndim for one in floats) > 1:
+                return False
+        if self.place is None and (stem.axes is None or stem.turned):
+            return False
+        if self.place is None and stem.channel != axes.channel_axis:
+            return False
+        if _rows_sum_to_one(self.tapped.tap.activation):
+            return False
+        if stem.folded and self.shape[0] == self.inputs.batch:
+            return False  # frames that were folded into the batch stand elsewhere now
+        tokens = [axis for axis in layout.pattern.axes if axis.others or _is_grid(axis)]
+        return not tokens or self._plain_tokens(layout)
+
+    def _plain_tokens(self, layout: Layout) -> bool:
+        """Whether tokens stand row by row, as their patch embedding gave them."""
+        known = type(self.model).__module__.startswith(_TRUSTED)
+        return known and not self.stem.drew and layout.space in self.stem.grids
+
+    def _asked(
+        self, axes: InputAxes, ruled: Layout | None, refused: LayoutError | None
+    ) -> LayerReading:
+        """What the network tells.
+
+        Raises:
+            LayoutError: it cannot be told.
+        """
+        if self.inputs.place.inside is not None:  # a list of pictures, of which none is the batch
+            if ruled is None:
+                raise refused or self._unknown(None, ["the pictures come as a list"])
+            return LayerReading(ruled, axes, ToldLayout(str(ruled), "rules"), self.place)
+        network = Network(self.model, self.inputs, self.name)
+        reading = self._probed(network)
+        if reading is None:
+            raise self._unknown(refused, ["it does not call the layer twice alike"])
+        image = self.inputs.image
+        number = self._which(network, reading)
+        found = None
+        wished = self.words.layout == PROBE and reading.sure
+        if ruled is not None and number in (None, network.image) and not wished:
+            claim = claim_of(ruled, axes, network.image, self.shape, self.inputs.batch)
+            if agrees(reading, claim):
+                place = self._placed(network, network.image, axes, reading)
+                told = ToldLayout(str(ruled), "rules", reading.passes)
+                found = LayerReading(ruled, axes, told, place)
+        if (
+            found is None
+            and number is not None
+            and (reading.sure or only_channels(reading, image.ndim))
+        ):
+            found = self._from(reading, network, number)
+        if found is None:
+            raise self._unknown(refused, reading.doubts)
+        return found
+
+    def _which(self, network: Network, reading: Reading) -> int | None:
+        """Which of the inputs the layer sees; None where it sees none, or several."""
+        seen = {at for one in reading.axes for f in one.factors for at, axis in f.keys if axis}
+        if network.image in seen:
+            return network.image
+        return seen.pop() if len(seen) == 1 else None
+
+    def _from(self, reading: Reading, network: Network, number: int) -> LayerReading | None:
+        """What a sure reading says, in words."""
+        tensor = network.tensors[number]
+        if number == network.image and (self.words.axes or self.stem.axes):
+            axes: InputAxes | None = self.seen.axes(self.model, self.inputs)
+        else:
+            axes = axes_of(reading, tensor.shape, number)
+        if axes is None:
+            return None
+        text = words(reading, axes, number, self.inputs.batch)
+        if text is None:
+            return None
+        layout = bind(text, self.shape, axes, axes.size(tensor.shape), self.inputs.batch)
+        if math.prod(layout.space) == 1:
+            return None  # what it carries is no space
+        told = ToldLayout(str(layout), "probe", reading.passes)
+        other = None if number == network.image else network.path(number)
+        place = self._placed(network, number, axes, reading)
+        return LayerReading(layout, axes, told, place, other)
+
+    def _placed(
+        self, network: Network, number: int, axes: InputAxes, reading: Reading
+    ) -> Placement | None:
+        """Where the map lies; on all of the image where the stem saw all of it."""
+        if self.place is not None:
+            return self.place
+        if number == network.image and self.stem.axes is not None and not self.stem.turned:
+            return None
+        return placed(network, self.tapped.call, number, axes, reading)
+
+    def _unknown(self, refused: LayoutError | None, doubts: Sequence[str]) -> LayoutError:
+        rules = str(refused) if refused is not None else ""
+        why = "; ".join(doubts) or "what it tells fits no reading"
+        return LayoutError(
+            f"{rules or f'layer {describe(self.name)} gives {self.shape}.'}\nThe network was asked "
+            f"and does not tell either: {why}. Say what the axes are, as in layout='b c h w' and, "
+            "of the input, axes='b c h w' (b the batch, c channels, every other word space), or "
+            "name another layer."
+        )
+
+
+def _sizes(layout: Layout) -> list[int | None]:
+    """The sizes of its factors, in their order."""
+    return [one.size for one in layout.pattern.factors]
+
+
+def _is_grid(axis: Axis) -> bool:
+    """Whether several words of space share an axis."""
+    return len(axis.factors) > 1 and all(one.word != BATCH for one in axis.factors)
+
+
+def _rows_sum_to_one(activation: Tensor) -> bool:
+    """Whether these may be the weights of an attention: rows of one length that add up to one."""
+    if activation.ndim < 3 or activation.shape[-1] < 2:
+        return False
+    if activation.shape[-1] != activation.shape[-2]:
+        return False
+    sums = activation.detach().float().sum(-1)
+    return bool((activation >= 0).all() and (sums - 1).abs().max() < 1e-2)
