@@ -33,6 +33,7 @@ from gradcam_hooks.network.outputs import choose, detached, find_logits
 from gradcam_hooks.network.tap import Way
 from gradcam_hooks.results.diagnosis import Diagnosis, diagnose
 from gradcam_hooks.results.explanation import Explanation
+from gradcam_hooks.runs.belonging import output_axes
 from gradcam_hooks.runs.run import Asked, NoPath, Run, look, summed
 from gradcam_hooks.runs.samplers import Sampler
 from gradcam_hooks.targets import Target, select
@@ -153,6 +154,7 @@ def answer(
         labels=asked.labels,
         notes=tuple(run.notes),
         image=run.image,
+        along=output_axes(run),
     )
 
 

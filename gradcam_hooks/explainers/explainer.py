@@ -38,6 +38,7 @@ from gradcam_hooks.network.modules import LayerSpec, find, unwrap
 from gradcam_hooks.network.outputs import OutputSpec
 from gradcam_hooks.network.places import ImageSpec
 from gradcam_hooks.network.state import untouched
+from gradcam_hooks.network.tree import Key
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.runs.run import Asked, NoPath, Progress, summed
 from gradcam_hooks.runs.samplers import Sampler
@@ -227,7 +228,9 @@ class Explainer:
                 explanation = self._choose(given, target)
             else:
                 explanation = answer(self._question, self._taps, given, target)
-        return explanation if pictures is None else explanation.on(pictures)
+        side, *way = given.place.path
+        own = pictures.get(way[0]) if side == 0 else None
+        return explanation if own is None else explanation.on(own)
 
     @property
     def _automatic(self) -> bool:
@@ -283,17 +286,19 @@ class Explainer:
         names = reached(self.model, inputs, score, self.call)
         yield from (name for name in reversed(names) if name != last)
 
-    def _read(self, inputs: tuple[object, ...]) -> tuple[list[object], tuple[Picture, ...] | None]:
-        """Pictures among the inputs become tensors; everything else is handed on."""
-        pictures: tuple[Picture, ...] | None = None
+    def _read(
+        self, inputs: tuple[object, ...]
+    ) -> tuple[list[object], dict[Key, tuple[Picture, ...]]]:
+        """Pictures among the inputs become tensors, and are kept; everything else is handed on."""
+        pictures: dict[Key, tuple[Picture, ...]] = {}
         args: list[object] = []
-        for given in inputs:
+        for index, given in enumerate(inputs):
             if not is_picture(given):
                 args.append(given)
                 continue
             tensor, loaded = prepared(given, self.preprocess)
             args.append(tensor.to(next(self.model.parameters(), torch.empty(0))))
-            pictures = pictures or loaded
+            pictures[index] = loaded
         return args, pictures
 
 

@@ -172,7 +172,7 @@ def layers(
     model: nn.Module,
     *inputs: object,
     output: OutputSpec = None,
-    image: ImageSpec = None,
+    image: ImageSpec | object = None,
     **kwargs: object,
 ) -> LayerTable:
     """The table of the modules that ran for these inputs; the model is left as found.
@@ -193,7 +193,10 @@ def layers(
     """
     model = unwrap(model)
     with untouched(model):
-        given = Inputs.of(model, inputs, kwargs, image=image)
+        if image is None or isinstance(image, str | int):
+            given = Inputs.of(model, inputs, kwargs, image=image)
+        else:  # an argument of the model's that is called so
+            given = Inputs.of(model, inputs, {"image": image, **kwargs})
         with remembering(output):
             rows, fit = _with_gradients(model, given, partial(_predicted, output))
     best = next((row.name for row in reversed(fit) if row.gradient), None)

@@ -18,10 +18,11 @@ from gradcam_hooks.attention.run import see
 from gradcam_hooks.attention.stack import AttentionStack
 from gradcam_hooks.errors import GradientError, LayerError
 from gradcam_hooks.methods.registry import method
+from gradcam_hooks.network.along import taken
 from gradcam_hooks.network.hooking import hooked
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import choose, main_tensor, with_tensor
-from gradcam_hooks.network.tree import mapped
+from gradcam_hooks.runs.belonging import chosen_axes
 from gradcam_hooks.runs.run import Run
 from gradcam_hooks.targets import select
 
@@ -174,7 +175,7 @@ def _run(run: Run, stack: AttentionStack, variants: Sequence[int]) -> _Run:
     streams: dict[str, Tensor] = {}
     tokens: list[Tensor] = []
     given: list[Tensor] = []
-    axis = int(stack.sequence_first)
+    axis, along = int(stack.sequence_first), chosen_axes(run)
 
     def keep(name: str, output: object) -> object:
         stream = main_tensor(output)
@@ -197,7 +198,7 @@ def _run(run: Run, stack: AttentionStack, variants: Sequence[int]) -> _Run:
         settled, batch = run.settled, run.batch
         scores = []
         for index in range(len(variants)):
-            part = _part(chosen, index * batch, batch, len(variants) * batch)
+            part = taken(chosen, along, range(index * batch, (index + 1) * batch))
             scores.append(select(settled, part, batch, run.asked.labels).scores)
     attentions = {one.name: one for one in caught.attentions}
     last = stack.pooler
@@ -205,15 +206,6 @@ def _run(run: Run, stack: AttentionStack, variants: Sequence[int]) -> _Run:
     names = [last.name if last is not None else stack.layers[one].name for one in asked]
     layers = [attentions[name] for name in names]
     return _Run(layers, tokens, given[0], scores, last is not None, axis)
-
-
-def _part(output: object, start: int, batch: int, whole: int) -> object:
-    """One variant's part of an output of all."""
-
-    def one(tensor: Tensor) -> Tensor:
-        return tensor.narrow(0, start, batch) if tensor.ndim and tensor.size(0) == whole else tensor
-
-    return mapped(output, one)
 
 
 def _alike(found: Tensor, expected: Tensor) -> bool:

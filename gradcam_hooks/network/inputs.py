@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gradcam_hooks.errors import DeviceError, GradientError
+from gradcam_hooks.network.along import Along, taken
 from gradcam_hooks.network.places import Given, ImageSpec, Place, find_place, image_at
 from gradcam_hooks.network.tree import Path, children, mapped, rebuilt, tensors
 
@@ -98,7 +99,7 @@ class Inputs:
 
     def with_image(self, image: Tensor) -> Inputs:
         """The same inputs with another image, of the same shape, in the place of this one."""
-        return self._with(image, range(len(image)), lambda path, part: part)
+        return self._with(image, range(len(image)))
 
     def with_tensors(self, new: Sequence[Tensor]) -> Inputs:
         """The same inputs with other tensors, of the same shapes, in the place of `tensors`."""
@@ -111,36 +112,29 @@ class Inputs:
         image = image_at((self.args, self.kwargs), place)
         return replace(self, image=image, place=place, axes=None)
 
-    def of_one(self, index: int, images: Tensor | None = None) -> Inputs:
-        """The inputs for variants of one image: what else comes with that image is repeated.
+    def of_rows(self, rows: Sequence[int], images: Tensor, along: Along) -> Inputs:
+        """The inputs for some of the images, or for variants of them.
 
         Args:
-            index: which image of the batch.
-            images: its variants, ``(variants, channels, *space)``; by default the image itself.
+            rows: which image of the batch each is, or is a variant of.
+            images: as many, ``(variants, channels, *space)``.
+            along: what of the other inputs belongs to each image, and goes with it.
         """
-        new = self.image[index : index + 1] if images is None else images
-
-        def repeated(path: Path, part: object) -> object:
-            if not isinstance(part, Tensor) or not part.ndim or part.size(0) != self.batch:
-                return part
-            return part[index : index + 1].expand(len(new), *part.shape[1:])
-
-        return self._with(new, [index] * len(new), repeated)
+        args, kwargs = taken((self.args, self.kwargs), along, rows)
+        return replace(self, args=args, kwargs=kwargs)._with(images, rows)
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         args, kwargs = mapped((self.args, self.kwargs), change)
         image = image_at((args, kwargs), self.place)
         return replace(self, args=args, kwargs=kwargs, image=image)
 
-    def _with(
-        self, image: Tensor, rows: Sequence[int], other: Callable[[Path, object], object]
-    ) -> Inputs:
+    def _with(self, image: Tensor, rows: Sequence[int]) -> Inputs:
         """The same inputs with ``image`` in its place, made of the given ones' ``rows``."""
         path, inside = self.place.path, self.place.inside
 
         def change(here: Path, part: object) -> object:
             if here != path:
-                return other(here, part)
+                return part
             if inside is None:
                 return image
             elements = dict(children(part))

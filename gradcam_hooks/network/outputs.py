@@ -20,7 +20,6 @@ __all__ = [
     "choose",
     "detached",
     "find_logits",
-    "item",
     "main_tensor",
     "probabilities",
     "told_grid",
@@ -161,15 +160,6 @@ def with_tensor(output: object, old: Tensor, new: Tensor) -> object:
 def detached(output: object) -> object:
     """The same structure with every tensor out of the graph."""
     return mapped(output, Tensor.detach, strict=False)
-
-
-def item(output: object, index: int, batch: int) -> object:
-    """The same structure for one image of a batch, still with its batch axis, of one."""
-
-    def one(tensor: Tensor) -> Tensor:
-        return tensor[index : index + 1] if tensor.ndim and tensor.size(0) == batch else tensor
-
-    return mapped(output, one, strict=False)
 
 
 def _what(output: object) -> str:

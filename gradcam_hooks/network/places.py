@@ -93,7 +93,10 @@ def _fits(tensor: Tensor, rank: int | None) -> bool:
 
 
 def _shape(tensor: Tensor) -> str:
-    return "a nested tensor" if tensor.is_nested else str(tuple(tensor.shape))
+    if tensor.is_nested:
+        return "a nested tensor"
+    kind = "" if tensor.is_floating_point() else f" {tensor.dtype}"
+    return f"{tuple(tensor.shape)}{kind}"
 
 
 def _way(given: Given, model: nn.Module, spec: str | int) -> Path:

@@ -20,7 +20,7 @@ from torch import Tensor
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.colors import DEFAULT_COLORMAP, Floats
 from gradcam_hooks.images.pictures import Picture
-from gradcam_hooks.network.outputs import item
+from gradcam_hooks.network.along import Along, taken
 from gradcam_hooks.results import regions
 from gradcam_hooks.results.captions import Caption, captions
 from gradcam_hooks.results.diagnosis import Diagnosis
@@ -74,6 +74,7 @@ class Explanation:
     notes: tuple[str, ...] = ()
     image: Tensor | None = dataclasses.field(default=None, repr=False)
     pictures: tuple[Picture, ...] | None = dataclasses.field(default=None, repr=False)
+    along: Along = dataclasses.field(default_factory=dict, repr=False)  # axes of images in `output`
 
     def __repr__(self) -> str:
         what = f"maps {tuple(self.maps.shape)}, {self.method} of {', '.join(self.layers)}"
@@ -114,7 +115,7 @@ class Explanation:
             raw=raw,
             scores=self.scores[one],
             target=None if self.target is None else self.target[one],
-            output=item(self.output, index, len(self)),
+            output=taken(self.output, self.along, [index]),
             diagnosis=self.diagnosis[one],
             image=None if self.image is None else self.image[one],
             pictures=None if self.pictures is None else self.pictures[one],

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gradcam_hooks.maps import enlarge, minmax
+from gradcam_hooks.runs.belonging import inputs_of, scores_of
 from gradcam_hooks.runs.chunks import in_chunks, size_for
 from gradcam_hooks.runs.run import Run
 
@@ -64,8 +65,8 @@ def variant_scores(
 
     def scores_of_part(part: slice) -> Tensor:
         images = variants(part).to(image.dtype)
-        output = run.output_of(run.of_one(index, images))
-        return run.scores_of(output, index, len(images), probability=probability)
+        output = run.output_of(inputs_of(run, index, images))
+        return scores_of(run, output, index, len(images), probability=probability)
 
     return in_chunks(count, scores_of_part, size=size, done=done)
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from gradcam_hooks.errors import GradientError, LayerError, LayoutError, TargetError
+from gradcam_hooks.errors import GradientError, LayerError, LayoutError
 from gradcam_hooks.layout.input_axes import InputAxes
 from gradcam_hooks.layout.placement import Placement
 from gradcam_hooks.layout.reader import Watched, Words, read
+from gradcam_hooks.network.along import Belonging
 from gradcam_hooks.network.hooks import Pass, Taps
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe
-from gradcam_hooks.network.outputs import OutputSpec, choose, find_logits
+from gradcam_hooks.network.outputs import OutputSpec, choose
 from gradcam_hooks.network.tap import Way
-from gradcam_hooks.network.tree import mapped
 from gradcam_hooks.runs.tapped import TappedLayer, exact
 from gradcam_hooks.targets import AllClasses, Selection, Target, TopK, select, settle
 
@@ -84,6 +84,7 @@ class Run:
         selected: the scores, ``(batch[, targets])``, and their class numbers.
         axes: the axes of the image.
         autocast: whether autocast surrounded the pass, and its type; it surrounds others as well.
+        known: what belongs to each image, once it was asked (`runs.belonging`).
         notes: sentences on what a method chose by itself, for the result to carry.
     """
 
@@ -97,6 +98,7 @@ class Run:
     selected: Selection
     axes: InputAxes
     notes: list[str] = field(default_factory=list)
+    known: list[Belonging] = field(default_factory=list)
     autocast: tuple[bool, torch.dtype] = (False, torch.bfloat16)
 
     @property
@@ -221,10 +223,6 @@ class Run:
         """The inputs with another image ``(batch, channels, *space)`` in the place of this one."""
         return self.inputs.with_image(self.axes.restored(image))
 
-    def of_one(self, index: int, images: Tensor) -> Inputs:
-        """The inputs for variants ``(variants, channels, *space)`` of one image of the batch."""
-        return self.inputs.of_one(index, self.axes.restored(images))
-
     def as_before(self) -> AbstractContextManager[object]:
         """Autocast as it was around the first pass; the arithmetic of maps goes on without."""
         enabled, dtype = self.autocast
@@ -239,54 +237,6 @@ class Run:
         """What the model returns for these inputs, of which it gets copies."""
         with self.as_before():
             return inputs.copied().call(self.model)
-
-    @torch.inference_mode()
-    def scores_of(
-        self, output: object, index: int, count: int, *, probability: bool = False
-    ) -> Tensor:
-        """The scores of image ``index``'s variants, ``(count[, targets])``.
-
-        Args:
-            output: what `output_of` gave for ``count`` variants of that image.
-            index: which image of the batch they are variants of.
-            count: how many they are.
-            probability: the class's softmax probability rather than its score.
-
-        Raises:
-            TargetError: a probability is asked of a target that is no class.
-        """
-        classes = self.selected.index
-        if classes is not None and self.asks_classes:
-            logits = find_logits(output)
-            values = exact(logits).softmax(1) if probability else logits
-            return values[:, classes[index]]
-        if probability:
-            raise TargetError(
-                f"the probability of a class is asked for, and the target is {self.target!r}. "
-                "Leave the method's options at their defaults to compare the target's own scores."
-            )
-        settled = self.settled
-        rows = []
-        for row in range(count):
-            # A target that has something of its own for each image finds image `index` in its
-            # place; the other places hold copies of the same output.
-            whole = _row(output, row, count, self.batch)
-            scores = select(settled, whole, self.batch, self.asked.labels).scores
-            rows.append(scores[index])
-        return torch.stack(rows)
-
-
-def _row(output: object, row: int, count: int, batch: int) -> object:
-    """One variant's part of an output, as a batch of the same again and again."""
-    if isinstance(output, list) and len(output) == count:  # a detector's, one for each picture
-        return [output[row]] * batch
-
-    def one(tensor: Tensor) -> Tensor:
-        if not tensor.ndim or tensor.size(0) != count:
-            return tensor
-        return tensor[row : row + 1].expand(batch, *tensor.shape[1:])
-
-    return mapped(output, one)
 
 
 def _is_function(target: Target) -> bool:

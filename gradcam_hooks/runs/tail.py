@@ -18,6 +18,7 @@ from gradcam_hooks.errors import LayerError
 from gradcam_hooks.network.hooking import hooked
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.outputs import main_tensor, with_tensor
+from gradcam_hooks.runs.belonging import inputs_of, scores_of
 from gradcam_hooks.runs.chunks import in_chunks, size_for
 from gradcam_hooks.runs.run import Run, TappedLayer
 
@@ -117,10 +118,10 @@ class Tail:
         images = run.image[self._index : self._index + 1]
         if way == "repeated":
             images = images.expand(count, *images.shape[1:])
-        inputs = run.of_one(self._index, images)
+        inputs = inputs_of(run, self._index, images)
         with hooked(self._module, _Swap(self._layer.call, wide)):
             output = run.output_of(inputs)
-        return run.scores_of(output, self._index, count, probability=probability)
+        return scores_of(run, output, self._index, count, probability=probability)
 
 
 class _Swap:

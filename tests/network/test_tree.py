@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import gradcam_hooks as gh
-from gradcam_hooks.network.outputs import detached, item, with_tensor
+from gradcam_hooks.network.along import taken
+from gradcam_hooks.network.outputs import detached, with_tensor
 from gradcam_hooks.network.tree import at, children, drawn, mapped, rebuilt, tensors, walk
 
 A, B = torch.arange(3.0), torch.arange(4)
@@ -340,4 +341,4 @@ class TestWhatCannotBePutTogether:
         result = detached({"odd": odd, "logits": leaf * 2})
         assert result["odd"] is odd  # type: ignore[index]
         assert not result["logits"].requires_grad  # type: ignore[index]
-        assert item({"odd": odd, "x": leaf}, 1, 2)["odd"] is odd  # type: ignore[index]
+        assert taken({"odd": odd, "x": leaf}, {("odd", "a"): 0}, [1])["odd"] is odd  # type: ignore[index]
