@@ -29,7 +29,7 @@ from gradcam_hooks.network.holding import held
 from gradcam_hooks.network.hooks import WRITES, Taps
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe
-from gradcam_hooks.network.outputs import choose, detached, find_logits
+from gradcam_hooks.network.outputs import choose, class_logits, detached, find_logits
 from gradcam_hooks.network.tap import Way
 from gradcam_hooks.results.diagnosis import Diagnosis, diagnose
 from gradcam_hooks.results.explanation import Explanation
@@ -153,6 +153,7 @@ def answer(
         diagnosis=_shaped(words, scores.shape),
         labels=asked.labels,
         notes=tuple(run.notes),
+        logits=class_logits(run.chosen, run.batch),
         image=run.image,
         along=output_axes(run),
     )

@@ -24,9 +24,9 @@ from gradcam_hooks.explainers import MethodSpec, explain, explainer_class
 from gradcam_hooks.images.colors import DEFAULT_COLORMAP, Floats, to_float
 from gradcam_hooks.methods import METHODS, Method
 from gradcam_hooks.network.modules import LayerSpec
-from gradcam_hooks.results.captions import Caption
 from gradcam_hooks.results.drawing import Style
 from gradcam_hooks.results.explanation import Explanation
+from gradcam_hooks.results.facts import Facts
 from gradcam_hooks.targets import AllClasses, Target, TopK
 
 if TYPE_CHECKING:
@@ -70,12 +70,12 @@ class Cell:
         if caption is None:
             row = METHODS.get(self.method)
             return self.method if row is None else row.title, self.layer, self.target
-        return caption.method, caption.place, caption.subject
+        return caption.title, caption.place, caption.subject
 
     @property
-    def caption(self) -> Caption | None:
+    def caption(self) -> Facts | None:
         """What the map is a map of; None where there is none."""
-        return None if self.explanation is None else self.explanation.captions()[0][0]
+        return None if self.explanation is None else self.explanation.facts()[0][0]
 
 
 @dataclass(frozen=True, eq=False)

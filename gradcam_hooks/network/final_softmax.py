@@ -29,6 +29,7 @@ __all__ = [
     "final_softmax",
     "hand_on",
     "remembering",
+    "sum_to_one",
     "warn_of_probabilities",
 ]
 
@@ -103,7 +104,8 @@ def final_softmax(values: Tensor) -> FinalSoftmax | None:
     softmax's.
     """
     if values.grad_fn is None:
-        return "softmax" if _sum_to_one(values) else None
+        several = values.ndim == 2 and values.shape[1] > 1
+        return "softmax" if several and bool(sum_to_one(values).all()) else None
     node: Node | None = values.grad_fn
     while node is not None and node.name() in _PASSED:
         node = node.next_functions[0][0]
@@ -113,13 +115,14 @@ def final_softmax(values: Tensor) -> FinalSoftmax | None:
     return ends.get(node.name())
 
 
-def _sum_to_one(values: Tensor) -> bool:
-    if values.ndim != 2 or values.shape[1] < 2:
-        return False
+def sum_to_one(values: Tensor) -> Tensor:
+    """Where ``values (batch, classes, *space)`` are probabilities already, ``(batch, 1, *space)``.
+
+    They are in [0, 1], and sum to one as closely as their precision lets them.
+    """
     close = 1e-2 if values.dtype in (torch.float16, torch.bfloat16) else 1e-4
-    sums = values.sum(1)
-    inside = (values >= 0).all() & (values <= 1).all()
-    return bool(inside) and torch.allclose(sums, torch.ones_like(sums), atol=close)
+    exact = values.detach().double()
+    return (exact >= 0).all(1, keepdim=True) & ((exact.sum(1, keepdim=True) - 1).abs() <= close)
 
 
 def warn_of_probabilities(kind: FinalSoftmax) -> None:

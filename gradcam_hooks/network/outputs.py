@@ -12,12 +12,13 @@ from collections.abc import Callable
 from torch import Tensor
 
 from gradcam_hooks.errors import InputError, LayerError, OutputError
-from gradcam_hooks.network.final_softmax import before_softmax, hand_on
+from gradcam_hooks.network.final_softmax import before_softmax, hand_on, sum_to_one
 from gradcam_hooks.network.tree import children, drawn, mapped, tensors
 
 __all__ = [
     "OutputSpec",
     "choose",
+    "class_logits",
     "detached",
     "find_logits",
     "main_tensor",
@@ -91,6 +92,15 @@ def find_logits(output: object) -> Tensor:
     )
 
 
+def class_logits(output: object, batch: int) -> Tensor | None:
+    """The logits ``(batch, classes)``, out of the graph; None where the output has no such."""
+    try:
+        logits = find_logits(output).detach()
+    except OutputError:  # a detector's, or a target function's own matter
+        return None
+    return logits if logits.ndim == 2 and len(logits) == batch and logits.shape[1] else None
+
+
 def probabilities(logits: Tensor) -> Tensor:
     """The classes' probabilities of logits ``(batch, classes)``, float64, of the same shape.
 
@@ -104,8 +114,7 @@ def probabilities(logits: Tensor) -> Tensor:
     exact = logits.detach().double()
     if logits.shape[1] == 1:
         return exact.sigmoid()
-    done = (exact >= 0).all(1, keepdim=True) & ((exact.sum(1, keepdim=True) - 1).abs() < 1e-4)
-    return exact.where(done, exact.softmax(1))
+    return exact.where(sum_to_one(logits), exact.softmax(1))
 
 
 def main_tensor(output: object) -> Tensor | None:

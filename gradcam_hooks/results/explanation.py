@@ -22,9 +22,9 @@ from gradcam_hooks.images.colors import DEFAULT_COLORMAP, Floats
 from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.network.along import Along, taken
 from gradcam_hooks.results import regions
-from gradcam_hooks.results.captions import Caption, captions
 from gradcam_hooks.results.diagnosis import Diagnosis
 from gradcam_hooks.results.drawing import Axes, Ground, Slices, Style, Subject, ground_of
+from gradcam_hooks.results.facts import Facts, facts_of
 from gradcam_hooks.results.regions import Box, Cut
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Explanation:
             ``.message``, the likely cause and the next step.
         labels: the classes' names, where they are known.
         notes: what the method chose by itself, such as which channels, in sentences.
+        logits: what of the output was taken for the logits of classes, ``(batch, classes)``; None
+            where nothing was.
     """
 
     maps: Tensor
@@ -72,13 +74,14 @@ class Explanation:
     diagnosis: tuple[Diagnosis, ...] | tuple[tuple[Diagnosis, ...], ...]
     labels: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    logits: Tensor | None = dataclasses.field(default=None, repr=False)
     image: Tensor | None = dataclasses.field(default=None, repr=False)
     pictures: tuple[Picture, ...] | None = dataclasses.field(default=None, repr=False)
     along: Along = dataclasses.field(default_factory=dict, repr=False)  # axes of images in `output`
 
     def __repr__(self) -> str:
         what = f"maps {tuple(self.maps.shape)}, {self.method} of {', '.join(self.layers)}"
-        words = ", ".join(sorted(set(self._words())))
+        words = ", ".join(sorted({str(one.diagnosis) for row in self.facts() for one in row}))
         return f"Explanation({what}, target {self._targets()}, diagnosis {words})"
 
     def _targets(self) -> str:
@@ -86,13 +89,6 @@ class Explanation:
             return "a function"
         numbers = self.target.tolist()
         return str(numbers if self.target.numel() <= 10 else f"of shape {tuple(self.target.shape)}")
-
-    def _words(self) -> Iterator[Diagnosis]:
-        for one in self.diagnosis:
-            if isinstance(one, Diagnosis):
-                yield one
-            else:
-                yield from one
 
     def __len__(self) -> int:
         return len(self.maps)
@@ -117,6 +113,7 @@ class Explanation:
             target=None if self.target is None else self.target[one],
             output=taken(self.output, self.along, [index]),
             diagnosis=self.diagnosis[one],
+            logits=None if self.logits is None else self.logits[one],
             image=None if self.image is None else self.image[one],
             pictures=None if self.pictures is None else self.pictures[one],
         )
@@ -179,7 +176,7 @@ class Explanation:
         colours = colormap or DEFAULT_COLORMAP
         style = Style(alpha, colours, boxes, contours, cut, min_area, axes, slice, axis)
         rows = self.drawn(style, image)
-        lines = [[one.lines() for one in row] for row in self.captions()] if caption else None
+        lines = [[one.lines() for one in row] for row in self.facts()] if caption else None
         if len(rows) > 1 or len(rows[0]) > 1:
             whole = sheet(rows, captions=lines)
         else:
@@ -223,17 +220,21 @@ class Explanation:
         picture = None if self.pictures is None else self.pictures[index]
         return ground_of(Subject(image, picture, tensor), self.maps.shape[self.scores.ndim :])
 
-    def captions(self) -> list[list[Caption]]:
-        """What each map is a map of, in words and numbers: a list per image, of one per target."""
-        return captions(
+    def facts(self) -> list[list[Facts]]:
+        """What each map is a map of, in numbers and words: a list per image, of one per target."""
+        return facts_of(
             self.scores,
             self.target,
-            self.output,
+            self.logits,
             self.labels,
             self.diagnosis,
-            self.method,
             self.layers,
+            self.layouts,
+            self.method,
         )
+
+    captions = facts
+    """Its name in 0.2."""
 
     def mask(
         self,
@@ -397,4 +398,4 @@ class Explanation:
         """The first images, each alone, and each of its maps with its caption and drawn."""
         from gradcam_hooks.results.notebook import shown
 
-        return shown(self.captions(), self._each, self._ground)
+        return shown(self.facts(), self._each, self._ground)

@@ -17,8 +17,8 @@ from torch import Tensor
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.colors import colorize
 from gradcam_hooks.images.encoding import png
-from gradcam_hooks.results.captions import Caption
 from gradcam_hooks.results.drawing import Ground, Style
+from gradcam_hooks.results.facts import Facts
 
 if TYPE_CHECKING:
     from gradcam_hooks.images.colors import Floats
@@ -50,12 +50,12 @@ class Shown:
     """
 
     bare: Floats | None
-    maps: Sequence[tuple[Caption, Floats | None]]
+    maps: Sequence[tuple[Facts, Floats | None]]
     side: int = _SIDE
 
 
 def shown(
-    captions: Sequence[Sequence[Caption]],
+    captions: Sequence[Sequence[Facts]],
     maps: Callable[[int], Tensor],
     ground: Callable[[int], Ground],
 ) -> list[Shown]:
@@ -114,7 +114,7 @@ def sheet_of(shown: Sequence[Shown]) -> bytes | None:
 def _row(shown: Shown) -> str:
     blocks = [] if shown.bare is None else [figure(png(shown.bare, shown.side), *_BARE)]
     for caption, heat in shown.maps:
-        what = f"{caption.method} map of {caption.subject}"
+        what = f"{caption.title} map of {caption.subject}"
         drawn = "" if heat is None else figure(png(heat, shown.side), what)
         blocks.append(drawn + _table(caption))
     wide = 26 * max(1, shown.side // _SIDE)
@@ -131,7 +131,7 @@ def figure(data: bytes, alt: str) -> str:
     )
 
 
-def _table(caption: Caption) -> str:
+def _table(caption: Facts) -> str:
     diagnosis = str(caption.diagnosis)
     if caption.diagnosis.message:
         diagnosis = f"{diagnosis}: {caption.diagnosis.message}"
@@ -142,7 +142,7 @@ def _table(caption: Caption) -> str:
         *chance,
         ("diagnosis", diagnosis),
         ("layer", caption.place),
-        ("method", caption.method),
+        ("method", caption.title),
     ]
     lines = "".join(
         f'<tr style="background:none"><th scope="row" style="{_TERM}">{escape(term)}</th>'

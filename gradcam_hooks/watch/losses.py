@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (its usual name)
 
 from gradcam_hooks.errors import OptionError
+from gradcam_hooks.network.final_softmax import sum_to_one
 from gradcam_hooks.network.outputs import find_logits
 
 __all__ = ["sample_losses"]
@@ -34,15 +35,16 @@ def sample_losses(output: object, labels: object) -> Tensor:
     >>> [round(loss, 6) for loss in losses.tolist()]
     [0.693147, 9.000123]
     """
-    logits = find_logits(output).detach().double()
+    given = find_logits(output).detach()
+    logits = given.double()
     whole = isinstance(labels, Tensor) and not (labels.is_floating_point() or labels.is_complex())
     if isinstance(labels, Tensor) and whole:
         if logits.shape[1:].numel() == 1 and labels.numel() == len(logits):
             wanted = labels.reshape(-1).double()
             return F.binary_cross_entropy_with_logits(logits.reshape(-1), wanted, reduction="none")
         if logits.ndim > 1 and labels.shape == (len(logits), *logits.shape[2:]):
-            done = (logits >= 0).all(1, keepdim=True) & ((logits.sum(1, True) - 1).abs() < 1e-4)
-            scores = torch.where(done, logits.clamp_min(1e-300).log(), logits.log_softmax(1))
+            logs = logits.clamp_min(1e-300).log()
+            scores = torch.where(sum_to_one(given), logs, logits.log_softmax(1))
             losses = F.nll_loss(scores, labels.long(), reduction="none")
             return losses.reshape(len(logits), -1).mean(1)
     what = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels)

@@ -21,10 +21,11 @@ from gradcam_hooks.images.colors import Floats, to_uint8
 from gradcam_hooks.images.encoding import enlarged
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.modules import LayerSpec
-from gradcam_hooks.network.outputs import OutputSpec, choose, find_logits
+from gradcam_hooks.network.outputs import OutputSpec, choose
 from gradcam_hooks.network.state import untouched
 from gradcam_hooks.results.drawing import Style
 from gradcam_hooks.results.explanation import Explanation
+from gradcam_hooks.results.facts import class_word, label_of
 from gradcam_hooks.targets import Target
 from gradcam_hooks.watch.boards import Writer
 from gradcam_hooks.watch.losses import sample_losses
@@ -222,25 +223,18 @@ class ExplainWorst(Callback):
                 image = sample.image[None]
                 word = "predicted: " if self.target is None else ""
                 found = [(word, explain(image, target=self.target))]
-                if self.truth and sample.number is not None and self._classes(found[0][1]) > 1:
-                    found.append(("true: ", explain(image, target=sample.number)))
-                names = found[0][1].labels or ()
-                told = _told(sample, names)
+                logits, truth = found[0][1].logits, sample.number if self.truth else None
+                if truth is not None and logits is not None and logits.shape[1] > 1:
+                    found.append(("true: ", explain(image, target=truth)))
+                told = _told(sample, found[0][1].labels)
                 cells, lines = [_drawn(found[0][1], Style(alpha=0))], [told]
                 for word, one in found:
-                    first, *more = one.captions()[0][0].lines()
+                    first, *more = one.facts()[0][0].lines()
                     cells.append(_drawn(one, self.style))
                     lines.append([word + first, *more])
                 rows.append(cells)
                 captions.append(lines)
         return sheet(rows, captions=captions, most=_HEIGHT)
-
-    def _classes(self, explanation: Explanation) -> int:
-        """How many classes the model tells apart; 0 where it has no logits ``(batch, classes)``."""
-        if explanation.target is None:
-            return 0
-        logits = find_logits(choose(explanation.output, self.options.get("output")))
-        return logits.shape[1] if logits.ndim == 2 else 0
 
     def _log(self, trainer: Trainer, figure: Floats) -> None:
         """Hand the picture to every logger, or save it beside it."""
@@ -287,15 +281,14 @@ def _pair(batch: object) -> tuple[Tensor, object]:
     )
 
 
-def _told(sample: Sample, names: Sequence[str]) -> list[str]:
+def _told(sample: Sample, labels: Sequence[str] | None) -> list[str]:
     """What is known of a sample, in lines."""
     loader, batch, place = sample.place
     where = f"batch {batch}, sample {place}"
     lines = [f"loss {sample.loss:.4g}"]
     if sample.number is not None:
-        known = 0 <= sample.number < len(names)
-        label = f"{names[sample.number]} ({sample.number})" if known else f"class {sample.number}"
-        lines.append(f"true: {label}")
+        label = label_of(sample.number, labels)
+        lines.append(f"true: {class_word(sample.number, label, numbered=True)}")
     return [*lines, f"loader {loader}, {where}" if loader else where]
 
 

@@ -25,7 +25,7 @@ from gradcam_hooks import (
     TargetError,
     TopK,
 )
-from gradcam_hooks.apps.batch import Run, overlay_names
+from gradcam_hooks.apps.batch import Series, overlay_names
 from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.records import Record, record_of
 from gradcam_hooks.apps.batch.results import Results
@@ -87,7 +87,9 @@ def lines(out: Path) -> list[dict]:
 def test_every_picture_has_an_overlay_at_its_own_size_and_a_line_in_order(photos, tmp_path):
     out = tmp_path / "out"
     seen: list[Record] = []
-    records = Run(job(labels=("a", "b", "c")), photos, out).go(batch_size=2, progress=seen.append)
+    records = Series(job(labels=("a", "b", "c")), photos, out).go(
+        batch_size=2, progress=seen.append
+    )
     assert seen == records
     found = lines(out)
     assert [line["file"] for line in found] == [str(path) for path in photos]
@@ -114,7 +116,7 @@ def test_every_picture_has_an_overlay_at_its_own_size_and_a_line_in_order(photos
 def test_the_numbers_and_pixels_are_those_of_the_explainer_alone(photos, tmp_path):
     net = Net()
     asked = job(net, target=1, alpha=0.3, colormap="jet")
-    (record,) = Run(asked, photos[3:4], tmp_path).go()
+    (record,) = Series(asked, photos[3:4], tmp_path).go()
     picture = load_image(photos[3])
     pixels, geometry = ROUGH(picture)
     with GradCAM(net, "features") as cam:
@@ -133,8 +135,8 @@ def test_the_numbers_and_pixels_are_those_of_the_explainer_alone(photos, tmp_pat
 
 
 def test_batches_do_not_change_the_answers(photos, tmp_path):
-    one = Run(job(), photos, tmp_path / "one").go(batch_size=1)
-    all_ = Run(job(), photos, tmp_path / "all").go(batch_size=99)
+    one = Series(job(), photos, tmp_path / "one").go(batch_size=1)
+    all_ = Series(job(), photos, tmp_path / "all").go(batch_size=99)
     for a, b in zip(one, all_, strict=True):
         assert a.probability == pytest.approx(b.probability, rel=1e-4)
         first = np.asarray(Image.open(tmp_path / "one" / str(a.overlay))).astype(int)
@@ -143,7 +145,7 @@ def test_batches_do_not_change_the_answers(photos, tmp_path):
 
 
 def test_several_targets_are_lists_and_a_contact_sheet(photos, tmp_path):
-    (record,) = Run(job(labels=("a", "b", "c"), target=TopK(2)), photos[3:4], tmp_path).go()
+    (record,) = Series(job(labels=("a", "b", "c"), target=TopK(2)), photos[3:4], tmp_path).go()
     assert isinstance(record.target, list)
     assert len(record.target) == 2
     assert record.target[0] == record.predicted
@@ -161,7 +163,7 @@ def test_a_broken_picture_is_recorded_and_the_others_are_done(photos, tmp_path):
     torn.write_bytes(photos[0].read_bytes()[:5000])
     text.write_text("not a picture")
     pictures = [torn, photos[0], none, photos[1], text]
-    records = Run(job(), pictures, tmp_path / "out").go(batch_size=3)
+    records = Series(job(), pictures, tmp_path / "out").go(batch_size=3)
     assert [bool(record.error) for record in records] == [True, False, True, False, True]
     assert "cut short or damaged" in str(records[0].error)
     assert "no file" in str(records[2].error)
@@ -173,17 +175,17 @@ def test_a_broken_picture_is_recorded_and_the_others_are_done(photos, tmp_path):
 
 def test_a_folder_of_broken_pictures_alone_is_told_too(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
-    (record,) = Run(job(), [tmp_path / "a.jpg"], tmp_path / "out").go()
+    (record,) = Series(job(), [tmp_path / "a.jpg"], tmp_path / "out").go()
     assert "is empty" in str(record.error)
     assert [line["file"] for line in lines(tmp_path / "out")] == [str(tmp_path / "a.jpg")]
 
 
 def test_a_second_run_does_the_rest_alone(photos, tmp_path):
     out = tmp_path / "out"
-    Run(job(), photos[:3], out).go()
+    Series(job(), photos[:3], out).go()
     stamps = [(out / line["overlay"]).stat().st_mtime_ns for line in lines(out)]
     net = Net()
-    run = Run(job(net), photos[:3] + photos[4:], out)
+    run = Series(job(net), photos[:3] + photos[4:], out)
     # photos[4] lies deeper, which does not rename the overlays of the others.
     assert [record.file for record in run.kept] == [str(path) for path in photos[:3]]
     fresh: list[Record] = []
@@ -210,9 +212,9 @@ def test_a_second_run_does_the_rest_alone(photos, tmp_path):
     ],
 )
 def test_whatever_decides_the_result_makes_a_run_of_its_own(changed, photos, tmp_path):
-    Run(job(), photos[:1], tmp_path).go()
-    assert Run(job(), photos[:1], tmp_path).kept
-    assert not Run(job(**changed), photos[:1], tmp_path).kept
+    Series(job(), photos[:1], tmp_path).go()
+    assert Series(job(), photos[:1], tmp_path).kept
+    assert not Series(job(**changed), photos[:1], tmp_path).kept
 
 
 def test_a_forward_that_was_rewritten_makes_a_run_of_its_own(tmp_path):
@@ -230,21 +232,21 @@ def test_a_forward_that_was_rewritten_makes_a_run_of_its_own(tmp_path):
 
 
 def test_a_changed_picture_and_a_lost_overlay_are_done_again(photos, tmp_path):
-    records = Run(job(), photos[:3], tmp_path).go()
+    records = Series(job(), photos[:3], tmp_path).go()
     Image.fromarray(data.coffee()).save(photos[0])
     (tmp_path / str(records[1].overlay)).unlink()
-    run = Run(job(), photos[:3], tmp_path)
+    run = Series(job(), photos[:3], tmp_path)
     assert [record.file for record in run.kept] == [str(photos[2])]
-    assert not Run(job(), photos[:3], tmp_path, again=True).kept
+    assert not Series(job(), photos[:3], tmp_path, again=True).kept
 
 
 def test_a_broken_picture_is_tried_again(photos, tmp_path):
     good = photos[0].read_bytes()
     photos[0].write_bytes(good[:5000])
-    first = Run(job(), photos[:2], tmp_path).go()
+    first = Series(job(), photos[:2], tmp_path).go()
     assert first[0].error is not None
     photos[0].write_bytes(good)
-    run = Run(job(), photos[:2], tmp_path)
+    run = Series(job(), photos[:2], tmp_path)
     assert [record.file for record in run.kept] == [str(photos[1])]
     assert [record.error for record in run.go()] == [None, None]
 
@@ -265,16 +267,16 @@ def test_however_it_stops_what_was_done_is_kept_in_order(stop, photos, tmp_path)
             raise stop
 
     with pytest.raises(stop):
-        Run(job(), pictures, tmp_path).go(batch_size=1, progress=progress)
+        Series(job(), pictures, tmp_path).go(batch_size=1, progress=progress)
     assert [line["file"] for line in lines(tmp_path)] == done == [str(p) for p in pictures[:3]]
     assert not (tmp_path / "results.jsonl.part").exists()
-    rest = Run(job(), pictures, tmp_path)
+    rest = Series(job(), pictures, tmp_path)
     assert [record.file for record in rest.kept] == [str(photos[0]), str(photos[1])]
     assert [line.error is None for line in rest.go()] == [True, True, False, True, True, True]
 
 
 def test_lines_of_another_run_are_gone_before_its_overlays_are_overwritten(photos, tmp_path):
-    first = Run(job(), photos, tmp_path).go()
+    first = Series(job(), photos, tmp_path).go()
     results = Results(tmp_path)
     assert len(results.known()) == 5
     known: list[int] = []
@@ -284,17 +286,17 @@ def test_lines_of_another_run_are_gone_before_its_overlays_are_overwritten(photo
         left = results.known().values()
         known.append(sum(one.run == first[0].run for one in left))
 
-    Run(job(target=2), photos, tmp_path).go(progress=progress)
+    Series(job(target=2), photos, tmp_path).go(progress=progress)
     assert known == [0] * 5
 
 
 def test_a_torn_journal_is_read_as_far_as_it_goes(photos, tmp_path):
-    records = Run(job(), photos, tmp_path).go()
+    records = Series(job(), photos, tmp_path).go()
     whole = (tmp_path / "results.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "results.jsonl").unlink()
     torn = "".join(whole[:2]) + whole[2][:50]
     (tmp_path / "results.jsonl.part").write_text(torn)
-    run = Run(job(), photos, tmp_path)
+    run = Series(job(), photos, tmp_path)
     assert run.kept == records[:2]
     assert len(run.go()) == 5
     assert not (tmp_path / "results.jsonl.part").exists()
@@ -315,15 +317,15 @@ def test_a_mistake_in_the_job_stops_it_and_leaves_nothing(asked, error, photos, 
     out = tmp_path / "out"
     photos[0].write_bytes(b"broken")
     with pytest.raises(error):
-        Run(job(**asked), photos, out).go(batch_size=1)
+        Series(job(**asked), photos, out).go(batch_size=1)
     assert not out.exists()
 
 
 def test_a_mistake_leaves_an_earlier_run_as_it_was(photos, tmp_path):
-    Run(job(), photos, tmp_path).go()
+    Series(job(), photos, tmp_path).go()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(TargetError):
-        Run(job(target=7), photos, tmp_path).go()
+        Series(job(target=7), photos, tmp_path).go()
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert before == after
 
@@ -337,7 +339,7 @@ def test_how_to_draw_is_checked_before_anything_runs(alpha, colormap):
 def test_a_chunk_too_large_for_the_network_goes_through_one_by_one(photos, tmp_path):
     net = Net()
     net.fails = lambda x: len(x) > 1
-    records = Run(job(net), photos, tmp_path).go(batch_size=5)
+    records = Series(job(net), photos, tmp_path).go(batch_size=5)
     assert [record.error for record in records] == [None] * 5
     assert net.batches == [5, 1, 1, 1, 1, 1]
 
@@ -347,7 +349,7 @@ def test_one_picture_that_the_network_fails_on_takes_no_other_down(photos, tmp_p
     black = photos[0].with_name("black.png")
     Image.new("RGB", (50, 50)).save(black)
     net.fails = lambda x: bool((x.flatten(1).std(1) < 0.5).any())
-    records = Run(job(net), [photos[0], black, photos[1]], tmp_path).go()
+    records = Series(job(net), [photos[0], black, photos[1]], tmp_path).go()
     assert [record.error for record in records] == [
         None, "the network fails on it: RuntimeError: out of memory", None,
     ]  # fmt: skip
@@ -357,13 +359,13 @@ def test_a_network_that_fails_on_every_picture_is_no_picture_s_fault(photos, tmp
     net = Net()
     net.fails = lambda x: True
     with pytest.raises(ModelError, match=r"fails on '.*astronaut.jpg' as an input of shape"):
-        Run(job(net), photos, tmp_path / "out").go()
+        Series(job(net), photos, tmp_path / "out").go()
     assert not (tmp_path / "out").exists()
 
 
 def test_an_overlay_that_cannot_be_written_is_that_picture_s_error(photos, tmp_path):
     (tmp_path / "out" / "overlays" / "camera.png").mkdir(parents=True)
-    records = Run(job(), photos, tmp_path / "out").go()
+    records = Series(job(), photos, tmp_path / "out").go()
     assert "is a folder" in str(records[1].error)
     assert sum(record.error is None for record in records) == 4
 
@@ -373,12 +375,12 @@ def test_an_overlay_never_takes_the_place_of_a_picture(tmp_path):
     picture = tmp_path / "overlays" / "cat.png"
     Image.fromarray(data.chelsea()).save(picture)
     with pytest.raises(ImageError, match=r"overwritten by its own overlay; name another folder"):
-        Run(job(), [picture], tmp_path)
+        Series(job(), [picture], tmp_path)
 
 
 def test_the_batch_size_is_checked(photos, tmp_path):
     with pytest.raises(InputError, match=r"from 1 up, not 0"):
-        Run(job(), photos, tmp_path).go(batch_size=0)
+        Series(job(), photos, tmp_path).go(batch_size=0)
 
 
 @pytest.mark.parametrize(
@@ -408,7 +410,7 @@ def explanation(output: Tensor, labels: tuple[str, ...] | None = None) -> Explan
     return Explanation(
         maps=torch.zeros(1, 2, 2), raw=torch.zeros(1, 2, 2), scores=output[:, 0],
         target=torch.tensor([0]), output=output, layers=("l",), method="gradcam",
-        layouts=("",), diagnosis=(Diagnosis("ok"),), labels=labels,
+        layouts=("",), diagnosis=(Diagnosis("ok"),), labels=labels, logits=output,
     )  # fmt: skip
 
 
@@ -449,7 +451,7 @@ def test_an_output_that_is_no_classes_has_no_probability(photos, tmp_path):
     picked = GradCAM(Boxes(), "features", output="boxes")(
         torch.rand(1, 3, 8, 8), target=lambda boxes: boxes.sum((1, 2))
     )
-    record = record_of(picked, "boxes")
+    record = record_of(picked)
     assert (record.predicted, record.probability, record.target) == (None, None, None)
     assert record.score is not None
 
@@ -477,11 +479,11 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_may_not_be_written_to_is_an_error(photos, read_only):
     with pytest.raises(PermissionError):
-        Run(job(), photos, read_only / "out").go()
+        Series(job(), photos, read_only / "out").go()
 
 
 def test_results_that_are_a_file_are_an_error(photos, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OSError, match="out"):
-        Run(job(), photos, tmp_path / "out").go()
+        Series(job(), photos, tmp_path / "out").go()
     assert (tmp_path / "out").read_text() == "a file"

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import gradcam_hooks as gh
-from gradcam_hooks.apps.batch import Record, Run
+from gradcam_hooks.apps.batch import Record, Series
 from gradcam_hooks.apps.batch.cards import Card, Heat, card_name, heat_of
 from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.truths import check_truths, judged, read_truths
 from gradcam_hooks.apps.cli import app
-from gradcam_hooks.apps.report import Look, entries_of, facts_of, write_report
+from gradcam_hooks.apps.report import Look, entries_of, terms_of, write_report
 from gradcam_hooks.apps.report.page import safe_json
 from gradcam_hooks.images import load_image
 from gradcam_hooks.maps import finish, minmax, resize
@@ -120,25 +120,29 @@ def test_a_map_too_fine_is_averaged_and_a_blank_one_takes_one_cell():
 
 
 def test_the_cards_of_a_run_hold_the_explainer_s_maps(photos, tmp_path):
-    (record,) = Run(job(target=gh.TopK(2)), photos[1:], tmp_path).go()
+    (record,) = Series(job(target=gh.TopK(2)), photos[1:], tmp_path).go()
     card = Card.read(tmp_path / card_name(str(record.overlay)))
     picture = load_image(photos[1])
     pixels, _ = job().prepare(picture)
     alone = gh.GradCAM(job().loaded.model, "two")(pixels[None], target=gh.TopK(2))
-    assert [panel.target for panel in card.panels] == record.target == alone.target[0].tolist()
+    assert (
+        [panel.facts["target"] for panel in card.panels]
+        == record.target
+        == alone.target[0].tolist()
+    )
     for panel, final in zip(card.panels, alone.maps[0], strict=True):
         assert float((restored(panel.heat, (32, 40)) - final).abs().max()) < 0.01
         assert (panel.heat.height, panel.heat.width) == tuple(alone.raw.shape[-2:])
-    assert [panel.score for panel in card.panels] == record.score
+    assert [panel.facts["score"] for panel in card.panels] == record.score
     with Image.open(io.BytesIO(base64.b64decode(card.image))) as small:
         assert small.size == (card.width, card.height) == picture.size
         assert small.format == "JPEG"
 
 
 def test_several_layers_are_a_panel_each_behind_the_fused_one(photos, tmp_path):
-    (record,) = Run(job(layer=("one", "two")), photos[1:], tmp_path).go()
+    (record,) = Series(job(layer=("one", "two")), photos[1:], tmp_path).go()
     card = Card.read(tmp_path / card_name(str(record.overlay)))
-    assert [panel.layer for panel in card.panels] == ["one + two", "one", "two"]
+    assert [panel.facts["layer"] for panel in card.panels] == ["one + two", "one", "two"]
     fused, one, two = (restored(panel.heat, (32, 40)) for panel in card.panels)
     assert float((minmax((one + two) / 2, 2) - fused).abs().max()) < 0.02
     assert float((one - two).abs().max()) > 0.1
@@ -147,20 +151,20 @@ def test_several_layers_are_a_panel_each_behind_the_fused_one(photos, tmp_path):
 def test_a_large_picture_becomes_small(photos, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
     Image.fromarray(noise).save(photos[1])
-    (record,) = Run(job(), photos[1:], tmp_path).go()
+    (record,) = Series(job(), photos[1:], tmp_path).go()
     card = Card.read(tmp_path / card_name(str(record.overlay)))
     assert (card.height, card.width) == (360, 480)
     assert len(card.image) < 90_000  # noise is the worst there is; photographs take 43,000 at most
     Image.fromarray(np.asarray(data.astronaut())).save(photos[1])
-    Run(job(), photos[1:], tmp_path).go()
+    Series(job(), photos[1:], tmp_path).go()
     assert len(Card.read(tmp_path / card_name(str(record.overlay))).image) <= 4 / 3 * 32_000 + 4
 
 
 def test_a_lost_card_is_made_again_and_a_broken_one_is_told(photos, tmp_path):
-    records = Run(job(), photos, tmp_path).go()
+    records = Series(job(), photos, tmp_path).go()
     card = tmp_path / card_name(str(records[0].overlay))
     card.unlink()
-    assert [one.file for one in Run(job(), photos, tmp_path).kept] == [records[1].file]
+    assert [one.file for one in Series(job(), photos, tmp_path).kept] == [records[1].file]
     card.write_text('{"image": 1}')
     with pytest.raises(gh.ImageError, match=r"should hold the maps of a picture.*--force"):
         write_report(tmp_path / "report.html", entries_of(records, tmp_path))
@@ -233,10 +237,10 @@ def test_records_of_earlier_versions_are_still_read():
 
 
 def test_kept_records_take_the_truth_of_this_run(photos, tmp_path):
-    Run(job(), photos, tmp_path).go()
-    run = Run(job(), photos, tmp_path, truths={str(photos[0]): "sea lion"})
+    Series(job(), photos, tmp_path).go()
+    run = Series(job(), photos, tmp_path, truths={str(photos[0]): "sea lion"})
     assert [one.truth for one in run.kept] == [one.truth for one in run.go()] == ["sea lion", None]
-    assert [one.truth for one in Run(job(), photos, tmp_path).go()] == [None, None]
+    assert [one.truth for one in Series(job(), photos, tmp_path).go()] == [None, None]
 
 
 # --- the page ---------------------------------------------------------------------------------
@@ -262,10 +266,10 @@ class Tags(html.parser.HTMLParser):
 
 
 def test_hostile_names_make_no_tag_and_no_address(photos, tmp_path):
-    records = Run(job(), photos, tmp_path, truths={str(photos[0]): LABELS[0]}).go()
+    records = Series(job(), photos, tmp_path, truths={str(photos[0]): LABELS[0]}).go()
     look = Look("<img src=x onerror=alert(2)>", "\u2028</title><script>")
-    facts = facts_of(job(), records, "gradcam-hooks '</code><script>alert(3)</script>\udcff'")
-    (page,) = write_report(tmp_path / "report.html", entries_of(records, tmp_path), facts, look)
+    terms = terms_of(job(), records, "gradcam-hooks '</code><script>alert(3)</script>\udcff'")
+    (page,) = write_report(tmp_path / "report.html", entries_of(records, tmp_path), terms, look)
     found = Tags(page)
     names = [name for name, _ in found.tags]
     assert names.count("script") == 4  # the data, two pictures, and the page's own
@@ -291,7 +295,7 @@ def test_json_in_a_script_is_harmless_and_the_same(text):
 
 
 def test_pages_are_cut_by_number_and_weight_and_old_ones_go(photos, tmp_path):
-    entries = entries_of(Run(job(), photos, tmp_path).go(), tmp_path) * 3
+    entries = entries_of(Series(job(), photos, tmp_path).go(), tmp_path) * 3
     page = tmp_path / "report.html"
     folder = tmp_path / "report_pages"
     assert write_report(page, entries, most=2) == [page, folder / "2.html", folder / "3.html"]
@@ -308,7 +312,7 @@ def test_pages_are_cut_by_number_and_weight_and_old_ones_go(photos, tmp_path):
 
 
 def test_all_pages_are_written_or_none(photos, tmp_path):
-    entries = entries_of(Run(job(), photos, tmp_path).go(), tmp_path)
+    entries = entries_of(Series(job(), photos, tmp_path).go(), tmp_path)
     page = tmp_path / "report.html"
     write_report(page, entries, most=1)
     before = {one: one.read_bytes() for one in tmp_path.rglob("*.html")}
@@ -329,25 +333,25 @@ def test_an_empty_report_and_broken_pictures_are_pages_too(tmp_path):
     assert (item["error"], item["panels"], item["size"]) == ("torn", [], None)
 
 
-def test_the_facts_are_enough_to_repeat_the_run(photos, tmp_path):
+def test_the_terms_are_enough_to_repeat_the_run(photos, tmp_path):
     asked = job(target=1, layer=("one", "two"), fuse="max")
-    records = Run(asked, photos, tmp_path).go()
-    facts = dict(facts_of(asked, records, "gradcam-hooks explain photos/"))
-    assert (facts["Network"], facts["Weights"]) == ("net", "random")
-    assert (facts["Layer"], facts["Layers fused by"]) == ("one + two", "max")
-    assert facts["Explained"] == "class 1 (sea lion)"
-    assert facts["Method"].endswith("(gradcam)")
-    assert facts["Preprocessing"].startswith("letterbox to 32 x 40")
-    assert facts["Seed of torch"] == str(torch.initial_seed())
-    assert f"torch {torch.__version__}" in facts["Versions"]
-    assert facts["Fingerprint"] == asked.fingerprint()
-    assert facts["Command"] == "gradcam-hooks explain photos/"
+    records = Series(asked, photos, tmp_path).go()
+    terms = dict(terms_of(asked, records, "gradcam-hooks explain photos/"))
+    assert (terms["Network"], terms["Weights"]) == ("net", "random")
+    assert (terms["Layer"], terms["Layers fused by"]) == ("one + two", "max")
+    assert terms["Explained"] == "sea lion (1)"
+    assert terms["Method"].endswith("(gradcam)")
+    assert terms["Preprocessing"].startswith("letterbox to 32 x 40")
+    assert terms["Seed of torch"] == str(torch.initial_seed())
+    assert f"torch {torch.__version__}" in terms["Versions"]
+    assert terms["Fingerprint"] == asked.fingerprint()
+    assert terms["Command"] == "gradcam-hooks explain photos/"
 
 
-def test_the_facts_of_a_crop_tell_the_shorter_side_also_where_it_is_the_default(photos, tmp_path):
+def test_the_terms_of_a_crop_tell_the_shorter_side_also_where_it_is_the_default(photos, tmp_path):
     cropped = job(preprocess=gh.Preprocess(size=(28, 28), fit="crop"))
-    facts = dict(facts_of(cropped, Run(cropped, photos, tmp_path).go()))
-    assert facts["Preprocessing"].startswith("crop to 28 x 28 (height x width) out of 32,")
+    terms = dict(terms_of(cropped, Series(cropped, photos, tmp_path).go()))
+    assert terms["Preprocessing"].startswith("crop to 28 x 28 (height x width) out of 32,")
 
 
 def test_the_command_writes_it_and_a_second_run_remakes_it(photos, tmp_path):

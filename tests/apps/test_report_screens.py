@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import gradcam_hooks as gh
-from gradcam_hooks.apps.batch import Run
+from gradcam_hooks.apps.batch import Series
 from gradcam_hooks.apps.report import Look, entries_of, write_report
 from tests.support.report_runs import LABEL, LABELS, Tab
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def test_several_targets_stand_side_by_side(run, browser, tmp_path):
     job = replace(run.job, target=gh.TopK(2))
-    records = Run(job, [run.path("a10.png")], tmp_path).go()
+    records = Series(job, [run.path("a10.png")], tmp_path).go()
     write_report(tmp_path / "report.html", entries_of(records, tmp_path), look=Look("T", alpha=1))
     opened = Tab(browser, tmp_path / "report.html")
     boxes = [one.bounding_box() for one in opened.page.locator(".card canvas").all()]

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import gradcam_hooks as gh
 from gradcam_hooks.apps import demo
 from gradcam_hooks.apps.cli import app
-from gradcam_hooks.apps.serve import Asked, Guess, Viewer, words
+from gradcam_hooks.apps.serve import Choice, Guess, Viewer, words
 from gradcam_hooks.images import load_image
 from gradcam_hooks.models import LoadedModel, load_model
 from tests.support.report_runs import FILE, LABEL, LABELS, PREPARE, Colours, picture
@@ -91,14 +91,14 @@ def test_a_network_without_classes_has_no_guesses_and_says_why_there_is_no_map(t
     opened = seeing.open(tmp_path / "a.png")
     assert opened.guesses == ()
     with pytest.raises(gh.OutputError, match="Segment"):
-        seeing.look(opened, Asked("0"))
+        seeing.look(opened, Choice("0"))
 
 
 @pytest.mark.parametrize(
     ("target", "number"), [("", 4), ("2", 2), (" heart ", 6), ("0", 0)]
 )  # fmt: skip
 def test_the_map_is_the_library_s(target, number, viewer):
-    seen = viewer.look(viewer.open(STAR), Asked("layer2", "layercam", target))
+    seen = viewer.look(viewer.open(STAR), Choice("layer2", "layercam", target))
     expected = gh.explain(
         viewer.loaded.model,
         STAR,
@@ -117,7 +117,7 @@ def test_a_large_picture_is_shown_smaller_with_the_map_at_its_place(tmp_path):
     large[400:700, 1900:2200, 1] = 250
     Image.fromarray(large).save(tmp_path / "large.png")
     seeing = of(Colours())  # which crops the middle
-    seen = seeing.look(seeing.open(tmp_path / "large.png"), Asked("features"))
+    seen = seeing.look(seeing.open(tmp_path / "large.png"), Choice("features"))
     whole = gh.explain(seeing.loaded.model, tmp_path / "large.png", "features", preprocess=PREPARE)
     shown = seen.explained.overlay()
     assert shown.size == (2048, 1024)
@@ -131,15 +131,15 @@ def test_a_large_picture_is_shown_smaller_with_the_map_at_its_place(tmp_path):
 
 
 def test_a_layer_that_runs_twice_is_explained_by_all_its_calls(viewer):
-    seen = viewer.look(viewer.open(STAR), Asked("layer1.0.relu"))
+    seen = viewer.look(viewer.open(STAR), Choice("layer1.0.relu"))
     assert len(seen.explained.layers) == 2
     assert isinstance(seen.explained.raw, tuple)
 
 
 def test_the_numbers_are_those_of_the_explanation(viewer):
-    seen = viewer.look(viewer.open(STAR), Asked("layer3"))
+    seen = viewer.look(viewer.open(STAR), Choice("layer3"))
     html = words.numbers(replace(seen, seconds=0.0213))
-    caption = seen.explained.captions()[0][0]
+    caption = seen.explained.facts()[0][0]
     for text in (
         "star (4)",
         f"{caption.score:.4g}",
@@ -157,7 +157,7 @@ def test_the_numbers_are_those_of_the_explanation(viewer):
 def test_a_blank_map_brings_its_message(tmp_path):
     Image.new("RGB", (80, 80)).save(tmp_path / "black.png")
     seeing = of(Colours())
-    seen = seeing.look(seeing.open(tmp_path / "black.png"), Asked("features"))
+    seen = seeing.look(seeing.open(tmp_path / "black.png"), Choice("features"))
     word = seen.explained.diagnosis[0]
     assert word != "ok"
     assert escape(word.message[10:]) in words.numbers(seen)
@@ -166,19 +166,19 @@ def test_a_blank_map_brings_its_message(tmp_path):
 
 def test_the_steps_of_a_long_method_are_told(viewer):
     steps: list[tuple[int, int]] = []
-    viewer.look(viewer.open(STAR), Asked("layer3", "ablationcam"), lambda *one: steps.append(one))
+    viewer.look(viewer.open(STAR), Choice("layer3", "ablationcam"), lambda *one: steps.append(one))
     assert steps[-1] == (72, 72)
 
 
 def test_what_the_library_warns_of_is_a_note(tmp_path):
     picture(tmp_path / "a.png", 1, 250)
     seeing = of(nn.Sequential(Colours(), nn.Softmax(1)))
-    seen = seeing.look(seeing.open(tmp_path / "a.png"), Asked("0.features"))
+    seen = seeing.look(seeing.open(tmp_path / "a.png"), Choice("0.features"))
     assert any("probability" in note for note in seen.notes)
     assert escape(seen.notes[0]) in words.numbers(seen)
     logits = of(seeing.loaded.model, output="logits")
     opened = logits.open(tmp_path / "a.png")
-    assert logits.look(opened, Asked("0.features")).notes == ()
+    assert logits.look(opened, Choice("0.features")).notes == ()
     assert opened.guesses[0].target == 1
 
 
@@ -201,18 +201,18 @@ def test_a_picture_cut_short_is_refused(tmp_path, viewer):
 @pytest.mark.parametrize(
     ("asked", "error", "told"),
     [
-        (Asked("layer3", target="99"), gh.TargetError, "0 to 7"),
-        (Asked("layer3", target="-1"), gh.TargetError, "out of range"),
-        (Asked("layer3", target="cat"), gh.TargetError, "no class is called 'cat'"),
-        (Asked("layer9"), gh.LayerNotFound, "did you mean"),
-        (Asked("layer3", "gradcamm"), gh.MethodNotFound, "did you mean 'gradcam'"),
+        (Choice("layer3", target="99"), gh.TargetError, "0 to 7"),
+        (Choice("layer3", target="-1"), gh.TargetError, "out of range"),
+        (Choice("layer3", target="cat"), gh.TargetError, "no class is called 'cat'"),
+        (Choice("layer9"), gh.LayerNotFound, "did you mean"),
+        (Choice("layer3", "gradcamm"), gh.MethodNotFound, "did you mean 'gradcam'"),
     ],
 )
 def test_the_library_s_errors_come_as_they_are(asked, error, told, viewer):
     opened = viewer.open(STAR)
     with pytest.raises(error, match=told):
         viewer.look(opened, asked)
-    assert viewer.look(opened, Asked("layer3")).explained.diagnosis == ("ok",)
+    assert viewer.look(opened, Choice("layer3")).explained.diagnosis == ("ok",)
 
 
 def test_whatever_the_network_raises_can_be_shown(tmp_path):
@@ -231,7 +231,7 @@ def test_whatever_the_network_raises_can_be_shown(tmp_path):
     with pytest.raises(gh.ModelError, match=r"fails on 'a\.png': KeyError: 'not today'"):
         seeing.open(tmp_path / "a.png")
     with pytest.raises(gh.ModelError, match="Grad-CAM fails here: KeyError: 'not today'"):
-        seeing.look(opened, Asked("features"))
+        seeing.look(opened, Choice("features"))
 
 
 def test_a_network_that_does_not_run_or_has_no_space_is_refused_at_once():
@@ -244,7 +244,7 @@ def test_a_network_that_does_not_run_or_has_no_space_is_refused_at_once():
 def test_the_network_is_left_as_it_was(viewer):
     model = viewer.loaded.model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    seen = viewer.look(viewer.open(STAR), Asked("layer2"))
+    seen = viewer.look(viewer.open(STAR), Choice("layer2"))
     assert seen.explained.target.tolist() == [4]
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -258,7 +258,7 @@ def test_other_people_s_words_stay_text(tmp_path):
     seeing.loaded = replace(seeing.loaded, name=LABEL, weights=f"/secret/{FILE}")
     opened = seeing.open(tmp_path / FILE)
     assert words.guess_words(opened.guesses[0]).startswith(LABEL)  # a component shows it as text
-    seen = seeing.look(opened, Asked("features"))
+    seen = seeing.look(opened, Choice("features"))
     shown = words.numbers(seen) + words.heading(seeing.loaded) + words.message(LABEL)
     assert "<script" not in shown
     assert "<img" not in shown

@@ -191,7 +191,7 @@ def test_a_cut_without_anything_to_draw_of_it_is_refused(result: gh.Explanation)
 def test_a_caption_says_what_it_is_a_picture_of() -> None:
     labels = ["ant", "bee", "cat", "dog", "eel"]
     result = gh.explain(gap_linear(), images(1, (96, 240)), "1", target="cat", labels=labels)
-    ((told,),) = result.captions()
+    ((told,),) = result.facts()
     logits = result.output[0]
     assert told.lines() == (
         "cat (2)",
@@ -213,17 +213,17 @@ def test_a_caption_says_what_it_is_a_picture_of() -> None:
 def test_a_caption_tells_the_probability_where_the_score_is_a_logit_only() -> None:
     net, x = gap_linear(), images(2)
     logits = net(x)
-    chances = [row[0].probability for row in gh.explain(net, x, "1", target=3).captions()]
+    chances = [row[0].probability for row in gh.explain(net, x, "1", target=3).facts()]
     assert chances == pytest.approx(logits.softmax(1)[:, 3].tolist())
-    three = gh.explain(net, x, "1", target=gh.TopK(3)).captions()
+    three = gh.explain(net, x, "1", target=gh.TopK(3)).facts()
     assert [[one.target for one in row] for row in three] == logits.topk(3).indices.tolist()
     # of a function of the output nothing is known
-    free = gh.explain(net, x, "1", target=lambda output: output[:, 0] - output[:, 1]).captions()
+    free = gh.explain(net, x, "1", target=lambda output: output[:, 0] - output[:, 1]).facts()
     assert [row[0].probability for row in free] == [None, None]
     assert free[0][0].subject == "target function"
 
 
-def test_of_several_heads_the_probability_is_not_guessed() -> None:
+def test_of_several_heads_the_probability_is_that_of_the_one_explained() -> None:
     class Heads(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -233,16 +233,16 @@ def test_of_several_heads_the_probability_is_not_guessed() -> None:
             return {"logits": self.one(x), "other": -self.two(x)}
 
     heads, x = Heads(), images(1)
-    told = gh.explain(heads, x, "one.1", target=3).captions()[0][0]
+    told = gh.explain(heads, x, "one.1", target=3).facts()[0][0]
     assert told.probability == pytest.approx(heads(x)["logits"].softmax(1)[0, 3].item())
-    told = gh.explain(heads, x, "two.1", target=3, output="other").captions()[0][0]
+    told = gh.explain(heads, x, "two.1", target=3, output="other").facts()[0][0]
     assert told.score == pytest.approx(heads(x)["other"][0, 3].item())
-    assert told.probability is None
+    assert told.probability == pytest.approx(heads(x)["other"].softmax(1)[0, 3].item())
 
 
 def test_a_single_logit_speaks_for_the_second_label() -> None:
     net = gap_linear(classes=1)
-    told = gh.explain(net, images(1), "1", labels=["cat", "dog"]).captions()[0][0]
+    told = gh.explain(net, images(1), "1", labels=["cat", "dog"]).facts()[0][0]
     assert (told.target, told.label) == (0, "dog")
     assert told.probability == pytest.approx(net(images(1)).sigmoid().item())
 
@@ -250,7 +250,7 @@ def test_a_single_logit_speaks_for_the_second_label() -> None:
 def test_a_caption_tells_what_is_wrong() -> None:
     net = gap_linear()
     net[4].weight.data.copy_(-net[4].weight.data.abs())
-    (row,) = gh.explain(net, images(1), "1", target=0).captions()
+    (row,) = gh.explain(net, images(1), "1", target=0).facts()
     assert row[0].lines()[-1] == "diagnosis: all-negative"
 
 

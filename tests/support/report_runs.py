@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 import gradcam_hooks as gh
-from gradcam_hooks.apps.batch import Record, Run
+from gradcam_hooks.apps.batch import Record, Series
 from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.truths import read_truths
-from gradcam_hooks.apps.report import entries_of, facts_of, write_report
+from gradcam_hooks.apps.report import entries_of, terms_of, write_report
 from gradcam_hooks.images import load_image
 
 if TYPE_CHECKING:
@@ -87,12 +87,12 @@ def make_run(folder: Path) -> Done:
     loaded = gh.LoadedModel(Colours().eval(), "colours", "by hand", LABELS, PREPARE)
     truths = read_truths(str(folder / "truth.csv"), pictures)
     job = Job(loaded, layer="features")
-    return Done(job, folder / "out", Run(job, pictures, folder / "out", truths=truths).go())
+    return Done(job, folder / "out", Series(job, pictures, folder / "out", truths=truths).go())
 
 
 def make_report(run: Done) -> Path:
-    facts = facts_of(run.job, run.records, f"demo {FILE}")
-    return write_report(run.out / "report.html", entries_of(run.records, run.out), facts)[0]
+    terms = terms_of(run.job, run.records, f"demo {FILE}")
+    return write_report(run.out / "report.html", entries_of(run.records, run.out), terms)[0]
 
 
 @contextmanager

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.records import Record
-from gradcam_hooks.apps.batch.run import Run, overlay_names
+from gradcam_hooks.apps.batch.series import Series, overlay_names
 
-__all__ = ["Job", "Record", "Run", "overlay_names"]
+__all__ = ["Job", "Record", "Series", "overlay_names"]

@@ -12,24 +12,22 @@ import base64
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gradcam_hooks.apps.batch.records import Record
 from gradcam_hooks.errors import ImageError
 from gradcam_hooks.images.files import write_whole
 from gradcam_hooks.maps import FUSIONS, finish, fuse, minmax, resize
 from gradcam_hooks.results.explanation import Explanation
+from gradcam_hooks.results.facts import Facts
 
 if TYPE_CHECKING:
     from PIL import Image
-
-_T = TypeVar("_T")
 
 __all__ = ["Card", "Heat", "Panel", "card_name", "card_of", "heat_of"]
 
@@ -68,15 +66,9 @@ class Heat:
 
 @dataclass(frozen=True)
 class Panel:
-    """One map of a picture, and what it is a map of."""
+    """One map of a picture, and what it is a map of: `Facts` as plain data."""
 
-    target: int | None
-    target_label: str | None
-    score: float | None
-    layer: str
-    method: str
-    diagnosis: str
-    message: str
+    facts: dict[str, object]
     heat: Heat
 
 
@@ -103,7 +95,7 @@ class Card:
         """
         try:
             content = json.loads(path.read_text(encoding="ascii"))
-            panels = [Panel(**{**one, "heat": Heat(**one["heat"])}) for one in content["panels"]]
+            panels = [Panel(one["facts"], Heat(**one["heat"])) for one in content["panels"]]
             return cls(**{**content, "panels": tuple(panels)})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ImageError(
@@ -121,41 +113,35 @@ def card_name(overlay: str) -> str:
     return f"maps/{overlay.removeprefix('overlays/').removesuffix('.png')}.json"
 
 
-def card_of(explained: Sequence[tuple[Explanation, Record]], image: Image.Image) -> Card:
-    """The card of one picture, of each of its explanations and their records.
+def card_of(explained: Sequence[Explanation], image: Image.Image) -> Card:
+    """The card of one picture, of each of its explanations.
 
     Where several layers were asked there is a panel for the fused map, then one for each layer;
     where several targets were, all of these for each target in turn.
     """
     small, data = _small(image)
-    panels = [panel for one, record in explained for panel in _panels(one, record)]
+    panels = [panel for one in explained for panel in _panels(one)]
     return Card(base64.b64encode(data).decode(), small[1], small[0], tuple(panels))
 
 
-def _panels(explained: Explanation, record: Record) -> Iterator[Panel]:
+def _panels(explained: Explanation) -> Iterator[Panel]:
     lead = explained.scores.ndim
     maps = explained.maps[0].float().cpu()
     raws = explained.raw if isinstance(explained.raw, tuple) else (explained.raw,)
     signed = [raw[0].float().cpu() for raw in raws]
     if lead == 1:
         maps, signed = maps[None], [raw[None] for raw in signed]
-    targets, labels = _listed(record.target), _listed(record.target_label)
-    scores, words = _listed(record.score), _listed(record.diagnosis)
-    messages = _listed(record.diagnosis_message)
     size = tuple(maps.shape[-2:])
-    for i, final in enumerate(maps):
+    for i, (final, facts) in enumerate(zip(maps, explained.facts()[0], strict=True)):
         layers = [finish(raw[i], size) for raw in signed]
-        what = (
-            targets[i] if i < len(targets) else None,
-            labels[i] if i < len(labels) else None,
-            scores[i],
-        )
-        how = (explained.method, str(words[i]), str(messages[i] or ""))
-        heat = heat_of(final, signed[0][i] if len(signed) == 1 else None)
-        yield Panel(*what, " + ".join(explained.layers), *how, heat)
+        yield _panel(facts, heat_of(final, signed[0][i] if len(signed) == 1 else None))
         if len(signed) > 1 and _same(final, layers, [raw[i] for raw in signed]):
             for name, raw, layer in zip(explained.layers, signed, layers, strict=True):
-                yield Panel(*what, name, *how, heat_of(layer, raw[i]))
+                yield _panel(replace(facts, layer=(name,)), heat_of(layer, raw[i]))
+
+
+def _panel(facts: Facts, heat: Heat) -> Panel:
+    return Panel({**facts.plain(), "layer": " + ".join(facts.layer)}, heat)
 
 
 def _same(final: Tensor, layers: list[Tensor], raws: list[Tensor]) -> bool:
@@ -200,10 +186,6 @@ def _packed(steps: Tensor, size: tuple[int, ...]) -> Heat:
         low, high = 0.0, 1.0
     values = base64.b64encode(steps.contiguous().numpy().tobytes()).decode()
     return Heat(steps.shape[0], steps.shape[1], low, high, values)
-
-
-def _listed(value: _T | list[_T] | list[_T | None] | None) -> list[_T | None]:
-    return [*value] if isinstance(value, list) else [value]
 
 
 def _small(image: Image.Image) -> tuple[tuple[int, int], bytes]:

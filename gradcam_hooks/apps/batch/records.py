@@ -7,18 +7,16 @@ explanations and JSON: no picture file, no folder.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
 
-from torch import Tensor
-
-from gradcam_hooks.errors import OutputError
-from gradcam_hooks.network.outputs import OutputSpec, choose, find_logits, probabilities
 from gradcam_hooks.results.diagnosis import Diagnosis
 from gradcam_hooks.results.explanation import Explanation
+from gradcam_hooks.results.facts import class_word, prediction
 
 __all__ = ["Record", "record_of"]
+
+_T = TypeVar("_T")
 
 _LATER = frozenset({"truth", "right"})
 """Fields that lines of earlier versions lack."""
@@ -83,6 +81,23 @@ class Record:
         """
         return json.dumps(asdict(self), allow_nan=False) + "\n"
 
+    @property
+    def said(self) -> str:
+        """The predicted class in words, "-" where there is none."""
+        return class_word(self.predicted, self.label)
+
+    @property
+    def explained(self) -> str:
+        """The classes that were explained, in words."""
+        numbers, labels = _listed(self.target), _listed(self.target_label)
+        return ", ".join(map(class_word, numbers, labels))
+
+    @property
+    def diagnoses(self) -> list[Diagnosis]:
+        """A word on each map, with the message behind it."""
+        messages = [one or "" for one in _listed(self.diagnosis_message)]
+        return list(map(Diagnosis, [one or "ok" for one in _listed(self.diagnosis)], messages))
+
     @classmethod
     def read(cls, line: str) -> Record | None:
         """The record of a line; None where the line is torn, or another program's."""
@@ -96,78 +111,33 @@ class Record:
         return cls(**content)
 
 
-def record_of(explained: Explanation, output: OutputSpec = None) -> Record:
-    """The record of an explanation of one picture, still without the picture.
+def record_of(explained: Explanation) -> Record:
+    """The record of an explanation of one picture, still without the picture; its batch is one."""
+    (row,) = explained.facts()
+    said = None if explained.logits is None else prediction(explained.logits[0], explained.labels)
+    told = [one.plain() for one in row]
+    classes = told if explained.target is not None else []  # else there is no class to tell
 
-    Args:
-        explained: with a batch axis of one.
-        output: which part of the model's output was explained.
-    """
-    logits = _logits(explained, output)
-    labels = explained.labels
-    binary = logits is not None and len(logits) == 1 and labels is not None and len(labels) == 2
-    predicted, probability = (None, None) if logits is None else _prediction(logits, binary)
-    # The one logit of a network with two labels speaks for the second of them.
-    shift = 1 if binary else 0
+    def column(name: str, of: list[dict[str, object]] = told) -> Any:
+        """A fact of each map; of a single map that of it alone."""
+        values = [one[name] for one in of]
+        return values if explained.scores.ndim == 2 else (values or [None])[0]
+
     layers = list(explained.layers)
-    record = Record(
-        predicted=predicted,
-        label=None if predicted is None else _label(labels, predicted),
-        probability=probability,
+    return Record(
+        predicted=None if said is None else said.number,
+        label=None if said is None else said.label,
+        probability=None if said is None else said.probability,
+        target=column("target", classes),
+        target_label=column("label", classes),
+        score=column("score"),
         layer=layers[0] if len(layers) == 1 else layers,
         layouts=list(explained.layouts),
         method=explained.method,
-    )
-    numbers = [] if explained.target is None else explained.target[0].flatten().tolist()
-    names = [_label(labels, number + shift) for number in numbers]
-    scores = [_finite(score) for score in explained.scores[0].flatten().tolist()]
-    words = explained.diagnosis[0]
-    if isinstance(words, Diagnosis):
-        return replace(
-            record,
-            target=numbers[0] if numbers else None,
-            target_label=names[0] if names else None,
-            score=scores[0],
-            diagnosis=str(words),
-            diagnosis_message=words.message,
-        )
-    return replace(
-        record,
-        target=numbers,
-        target_label=names,
-        score=scores,
-        diagnosis=[str(one) for one in words],
-        diagnosis_message=[one.message for one in words],
+        diagnosis=column("diagnosis"),
+        diagnosis_message=column("message"),
     )
 
 
-def _logits(explained: Explanation, output: OutputSpec) -> Tensor | None:
-    """The logits `(classes,)` of the picture, None where its output has none."""
-    if output == "logits" and isinstance(explained.output, Tensor):
-        output = None  # probabilities, whose logits were explained; they say the prediction
-    try:
-        logits = find_logits(choose(explained.output, output))
-    except OutputError:  # a detector's, or a target function's own matter
-        return None
-    if logits.ndim != 2 or len(logits) != 1 or not logits.shape[1]:
-        return None
-    return logits[0].double().cpu()
-
-
-def _prediction(logits: Tensor, binary: bool) -> tuple[int, float | None]:
-    """The predicted class and its probability."""
-    if len(logits) == 1:
-        chance = float(logits.sigmoid())
-        if not binary:
-            return 0, _finite(chance)
-        return (1, _finite(chance)) if chance >= 0.5 else (0, _finite(1 - chance))
-    predicted = int(logits.argmax())
-    return predicted, _finite(float(probabilities(logits[None])[0, predicted]))
-
-
-def _label(labels: Sequence[str] | None, index: int) -> str | None:
-    return labels[index] if labels is not None and index < len(labels) else None
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
+def _listed(value: _T | list[_T] | list[_T | None] | None) -> list[_T | None]:
+    return [*value] if isinstance(value, list) else [value]

@@ -28,7 +28,7 @@ from gradcam_hooks.apps.cli.terminal import (
 from gradcam_hooks.images.colors import DEFAULT_COLORMAP
 
 if TYPE_CHECKING:
-    from gradcam_hooks.apps.batch import Run
+    from gradcam_hooks.apps.batch import Series
     from gradcam_hooks.apps.batch.records import Record
     from gradcam_hooks.models import LoadedModel
 
@@ -118,7 +118,7 @@ def explain(
         truths = {} if truth is None else read_truths(truth, pictures)
         loaded = _load(name, weights, num_classes, labels, trust_pickle, device)
 
-        from gradcam_hooks.apps.batch import Run
+        from gradcam_hooks.apps.batch import Series
         from gradcam_hooks.apps.batch.job import Job
 
         check_truths(truths, loaded.labels)
@@ -135,10 +135,10 @@ def explain(
             caption=caption,
             colormap=colormap,
         )
-        run = Run(job, pictures, out, again=force, truths=truths)
-        records = _watched(run, batch_size)
-        pages = _report(run, records)
-    _conclude(run, records, pages)
+        series = Series(job, pictures, out, again=force, truths=truths)
+        records = _watched(series, batch_size)
+        pages = _report(series, records)
+    _conclude(series, records, pages)
 
 
 def _load(
@@ -170,40 +170,40 @@ def _load(
     )
 
 
-def _watched(run: Run, batch_size: int) -> list[Record]:
+def _watched(series: Series, batch_size: int) -> list[Record]:
     """Do the run under a progress bar; Ctrl-C tells what is kept."""
     done = 0
     try:
-        with bar(run.total - len(run.kept)) as progress:
+        with bar(series.total - len(series.kept)) as progress:
 
             def count(record: Record) -> None:
                 nonlocal done
                 done += 1
                 progress.advance(progress.task_ids[0])
 
-            return run.go(batch_size=batch_size, progress=count)
+            return series.go(batch_size=batch_size, progress=count)
     except KeyboardInterrupt as stop:
         note(
             "stopped",
-            f"{done + len(run.kept)} of {run.total} pictures are done, and kept in "
-            f"'{run.out / 'results.jsonl'}'; the same command goes on from there",
+            f"{done + len(series.kept)} of {series.total} pictures are done, and kept in "
+            f"'{series.out / 'results.jsonl'}'; the same command goes on from there",
         )
         raise typer.Exit(130) from stop
 
 
-def _report(run: Run, records: list[Record]) -> list[Path]:
+def _report(series: Series, records: list[Record]) -> list[Path]:
     """Write the report of a run; its pages."""
-    from gradcam_hooks.apps.report import Look, entries_of, facts_of, write_report
+    from gradcam_hooks.apps.report import Look, entries_of, terms_of, write_report
 
     command = shlex.join(["gradcam-hooks", *sys.argv[1:]])
     return write_report(
-        run.out / "report.html",
-        entries_of(records, run.out),
-        facts_of(run.job, records, command),
+        series.out / "report.html",
+        entries_of(records, series.out),
+        terms_of(series.job, records, command),
         Look(
-            subtitle=f"{run.job.loaded.name}, {_told(run.job.method)}",
-            alpha=run.job.alpha,
-            colormap=run.job.colormap,
+            subtitle=f"{series.job.loaded.name}, {_told(series.job.method)}",
+            alpha=series.job.alpha,
+            colormap=series.job.colormap,
         ),
     )
 
@@ -212,11 +212,11 @@ def _told(method: str | tuple[str, ...]) -> str:
     return method if isinstance(method, str) else ", ".join(method)
 
 
-def _conclude(run: Run, records: list[Record], pages: list[Path]) -> None:
+def _conclude(series: Series, records: list[Record], pages: list[Path]) -> None:
     """Print what came of a run, and end with the status that says so."""
     broken = sum(record.error is not None for record in records)
     show_records(records)
-    kept = len(run.kept)
+    kept = len(series.kept)
     done = len(records) - broken - kept
     parts = [
         *([f"{done} explained"] if done else []),
@@ -228,8 +228,8 @@ def _conclude(run: Run, records: list[Record], pages: list[Path]) -> None:
     if judged:
         say(f"{sum(record.right is True for record in records)} of {judged} are predicted right.")
     if len(records) > broken:
-        say(f"overlays: {run.out / 'overlays'}")
-    say(f"results:  {run.out / 'results.jsonl'}")
+        say(f"overlays: {series.out / 'overlays'}")
+    say(f"results:  {series.out / 'results.jsonl'}")
     say(f"report:   {pages[0]}" + (f", in {len(pages)} pages" if len(pages) > 1 else ""))
     if broken:
         raise typer.Exit(1)

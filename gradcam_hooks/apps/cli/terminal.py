@@ -220,17 +220,17 @@ def show_records(records: Sequence[Record]) -> None:
         _show_done(done)
     doubtful: dict[tuple[str, str], list[str]] = defaultdict(list)
     for record in done:
-        for word, message in _diagnoses(record):
+        for word in record.diagnoses:
             if word != "ok":
-                files = doubtful[word, message]
+                files = doubtful[str(word), word.message]
                 files.extend([record.file] if record.file not in files[-1:] else [])
-    for (word, message), files in doubtful.items():
+    for (told, message), files in doubtful.items():
         some = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
-        note(word, f"{some}: {message}")
+        note(told, f"{some}: {message}")
     for record in broken:
         reason = str(record.error)
-        told = reason.startswith(f"'{record.file}'")
-        note("broken", reason if told else f"'{record.file}': {reason}", "bold red")
+        named = reason.startswith(f"'{record.file}'")
+        note("broken", reason if named else f"'{record.file}': {reason}", "bold red")
 
 
 def _show_done(done: Sequence[Record]) -> None:
@@ -244,9 +244,7 @@ def _show_done(done: Sequence[Record]) -> None:
     for record in done[:SHOWN]:
         chance = "-" if record.probability is None else f"{record.probability:.3f}"
         image = os.path.relpath(record.file, root)
-        cells = [image, _named(record.predicted, record.label), chance]
-        if asked:
-            cells.append(_targets(record))
+        cells = [image, record.said, chance, *([record.explained] if asked else [])]
         layers = record.layer if isinstance(record.layer, str) else ", ".join(record.layer or ())
         made.add_row(
             *map(plain, [*cells, layers, (record.overlay or "").removeprefix("overlays/")])
@@ -254,23 +252,3 @@ def _show_done(done: Sequence[Record]) -> None:
     Console().print(made)
     if len(done) > SHOWN:
         say(f"... and {len(done) - SHOWN} more")
-
-
-def _named(number: int | None, label: str | None) -> str:
-    return label or ("-" if number is None else f"class {number}")
-
-
-def _targets(record: Record) -> str:
-    numbers, labels = record.target, record.target_label
-    if isinstance(numbers, list):
-        names = labels if isinstance(labels, list) else [None] * len(numbers)
-        return ", ".join(map(_named, numbers, names))
-    return _named(numbers, labels if isinstance(labels, str) else None)
-
-
-def _diagnoses(record: Record) -> Iterator[tuple[str, str]]:
-    words, messages = record.diagnosis or "ok", record.diagnosis_message or ""
-    if isinstance(words, str):
-        yield words, str(messages)
-    else:
-        yield from zip(words, messages, strict=True)

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from gradcam_hooks.apps import demo
-from gradcam_hooks.apps.batch import Run
+from gradcam_hooks.apps.batch import Series
 from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.records import Record
-from gradcam_hooks.apps.report import Entry, Look, entries_of, facts_of, write_report
+from gradcam_hooks.apps.report import Entry, Look, entries_of, terms_of, write_report
 from gradcam_hooks.errors import ModelError
 from gradcam_hooks.images import Preprocess, load_image, save_image, to_float
 from gradcam_hooks.models import load_model
@@ -45,7 +45,7 @@ def show(out: Path) -> list[str]:
     jobs = {"honest": _job(demo.HONEST), "fooled": _job(demo.FOOLED)}
     truths = {str(path): _label(path) for path in demo.IMAGES}
     found = {
-        name: Run(job, demo.IMAGES, out / name, truths=truths).go(batch_size=len(demo.IMAGES))
+        name: Series(job, demo.IMAGES, out / name, truths=truths).go(batch_size=len(demo.IMAGES))
         for name, job in jobs.items()
     }
     sheet, page = out / "demo.png", out / "report.html"
@@ -92,18 +92,18 @@ def _report(
     """The maps of both networks side by side on one page, picture by picture."""
     rows = zip(*(entries_of(records, out / name) for name, records in found.items()), strict=True)
     entries = [_beside(dict(zip(found, row, strict=True))) for row in rows]
-    facts: dict[str, str] = {}
+    terms: dict[str, str] = {}
     for name, job in jobs.items():
-        for term, words in facts_of(job, found[name], "gradcam-hooks demo"):
-            known = facts.setdefault(term, words)
+        for term, words in terms_of(job, found[name], "gradcam-hooks demo"):
+            known = terms.setdefault(term, words)
             if known != words and term != "Written":
-                facts[term] = f"{known} ({next(iter(jobs))}); {words} ({name})"
+                terms[term] = f"{known} ({next(iter(jobs))}); {words} ({name})"
     look = Look(
         "Right for the wrong reason",
         "Two networks name the shape in every picture. One looks at the shape, the other at the "
         "small tag in the corner, whose colour gives the answer away.",
     )
-    write_report(page, entries, list(facts.items()), look)
+    write_report(page, entries, list(terms.items()), look)
 
 
 def _beside(entries: Mapping[str, Entry]) -> Entry:

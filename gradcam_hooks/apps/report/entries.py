@@ -58,27 +58,19 @@ class Entry:
     def described(self, cards: Sequence[Card]) -> dict[str, object]:
         """The entry as plain data, without the bytes of pictures and maps."""
         record = self.record
-        panels: list[dict[str, object]] = []
-        for source, card in zip(self.sources, cards, strict=True):
-            for panel in card.panels:
-                heat = panel.heat
-                panels.append(
-                    {
-                        "title": source.title,
-                        "said": source.said,
-                        "target": panel.target,
-                        "label": panel.target_label,
-                        "score": panel.score,
-                        "layer": panel.layer,
-                        "method": panel.method,
-                        "diagnosis": panel.diagnosis,
-                        "message": panel.message,
-                        "height": heat.height,
-                        "width": heat.width,
-                        "low": heat.low,
-                        "high": heat.high,
-                    }
-                )
+        panels = [
+            {
+                "title": source.title,
+                "said": source.said,
+                **panel.facts,
+                "height": panel.heat.height,
+                "width": panel.heat.width,
+                "low": panel.heat.low,
+                "high": panel.heat.high,
+            }
+            for source, card in zip(self.sources, cards, strict=True)
+            for panel in card.panels
+        ]
         return {
             "name": self.name,
             "error": record.error,

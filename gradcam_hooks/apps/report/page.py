@@ -78,7 +78,7 @@ def render(
     page: Page,
     payloads: Iterable[dict[str, object]],
     look: Look,
-    facts: Sequence[tuple[str, str]],
+    terms: Sequence[tuple[str, str]],
 ) -> Iterator[str]:
     """The page in pieces, so that the pictures of all entries never lie in memory together.
 
@@ -86,7 +86,7 @@ def render(
         page: what is shown.
         payloads: the bytes of each entry's pictures, in the order of the items.
         look: how it looks when it is opened.
-        facts: what the run was, as terms and words.
+        terms: what the run was, as terms and words.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -106,7 +106,7 @@ def render(
     return template.generate(
         page=page,
         look=replace(look, title=_writable(look.title), subtitle=_writable(look.subtitle)),
-        facts=[(term, _writable(words)) for term, words in facts],
+        terms=[(term, _writable(words)) for term, words in terms],
         data=Markup(safe_json(data)),
         payloads=(Markup(safe_json(one)) for one in payloads),
         script=Markup(script),

@@ -30,7 +30,7 @@ _FOLDER = "report_pages"
 def write_report(
     path: Path,
     entries: Sequence[Entry],
-    facts: Sequence[tuple[str, str]] = (),
+    terms: Sequence[tuple[str, str]] = (),
     look: Look | None = None,
     *,
     most: int = MOST,
@@ -42,7 +42,7 @@ def write_report(
         path: the first page, such as `report.html`; further ones are `report_pages/2.html`, ...
             beside it, and pages that an earlier, longer report has left there are removed.
         entries: the pictures, in order.
-        facts: what the run was, as terms and words.
+        terms: what the run was, as terms and words.
         look: how the report looks when it is opened.
         most: pictures on a page at most.
         largest: bytes of pictures and maps on a page at most.
@@ -72,7 +72,7 @@ def write_report(
             page = Page(items[these], i + 1, _links(path.name, len(pages), i), cuts[i], counts)
             payloads = (entry.bytes_of(entry.cards()) for entry in entries[these])
             with part.open("w", encoding="utf-8", newline="\n") as file:
-                file.writelines(render(page, payloads, look, facts))
+                file.writelines(render(page, payloads, look, terms))
     if folder.is_dir():
         for old in folder.iterdir():
             if re.fullmatch(r"\d+\.html", old.name) and old not in pages:

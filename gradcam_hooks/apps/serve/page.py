@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from gradcam_hooks.apps.serve import words
-from gradcam_hooks.apps.serve.viewer import Asked, Opened, Seen, Viewer
+from gradcam_hooks.apps.serve.viewer import Choice, Opened, Seen, Viewer
 from gradcam_hooks.errors import GradCamHooksError
 from gradcam_hooks.images.colors import COLORMAPS, DEFAULT_COLORMAP
 
@@ -138,7 +138,9 @@ def _connect(viewer: Viewer, parts: _Parts) -> None:
             parts.seen: None,
         }
 
-    def look(opened: Opened, asked: Asked, alpha: float, colormap: str, progress: Progress) -> Told:
+    def look(
+        opened: Opened, asked: Choice, alpha: float, colormap: str, progress: Progress
+    ) -> Told:
         def step(done: int, total: int) -> None:
             progress((done, total), desc="passes")
 
@@ -175,7 +177,7 @@ def _connect(viewer: Viewer, parts: _Parts) -> None:
             return nothing(str(error)) | away
         buttons = [(words.guess_words(one), str(one.target)) for one in opened.guesses]
         first = buttons[0][1] if buttons else None
-        return look(opened, Asked(layer, method), alpha, colormap, progress) | {
+        return look(opened, Choice(layer, method), alpha, colormap, progress) | {
             parts.guesses: gr.Radio(choices=buttons, value=first, visible=bool(buttons)),
             parts.other: gr.Textbox(value="", visible=bool(buttons)),
             parts.opened: opened,
@@ -202,7 +204,7 @@ def _connect(viewer: Viewer, parts: _Parts) -> None:
                 told[parts.guesses] = gr.Radio(value=None)
             if opened is None:
                 return told
-            ask = Asked(layer, method, other or guess or "")
+            ask = Choice(layer, method, other or guess or "")
             return told | look(opened, ask, alpha, colormap, progress)
 
         return asked

@@ -23,7 +23,6 @@ from gradcam_hooks.errors import (
     GradCamHooksError,
     ImageError,
     ModelError,
-    OutputError,
     ProbabilityWarning,
 )
 from gradcam_hooks.explainers import explainer
@@ -34,17 +33,16 @@ from gradcam_hooks.layout.table import layers as survey
 from gradcam_hooks.methods import METHODS, Method, method_of
 from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.network.final_softmax import remembering
-from gradcam_hooks.network.outputs import OutputSpec, choose, find_logits
+from gradcam_hooks.network.outputs import OutputSpec, choose, class_logits, probabilities
 from gradcam_hooks.network.state import untouched
-from gradcam_hooks.results.captions import captions
-from gradcam_hooks.results.diagnosis import Diagnosis
 from gradcam_hooks.results.explanation import Explanation
+from gradcam_hooks.results.facts import class_word, finite, label_of
 from gradcam_hooks.runs.run import Progress
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Asked", "Guess", "Opened", "Seen", "Viewer"]
+__all__ = ["Choice", "Guess", "Opened", "Seen", "Viewer"]
 
 GUESSES = 5
 """How many classes are offered."""
@@ -80,7 +78,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Choice:
     """What a page asks of a picture.
 
     Attributes:
@@ -186,22 +184,21 @@ class Viewer:
     def _guesses(self, pixels: torch.Tensor) -> tuple[Guess, ...]:
         with untouched(self.loaded.model), remembering(self.output):
             output = self.loaded.model(pixels)
-            try:
-                logits = find_logits(choose(output, self.output))
-            except OutputError:  # a detector's; there are no classes to offer
-                return ()
-        if logits.ndim != 2 or len(logits) != 1 or not logits.shape[1]:
+            logits = class_logits(choose(output, self.output), 1)
+        if logits is None:  # a detector's; there are no classes to offer
             return ()
-        scores, index = logits.topk(min(GUESSES, logits.shape[1]))
-        words = [[Diagnosis("ok")] * index.shape[1]]
-        told = captions(scores, index, logits, self.loaded.labels, words, "", ())[0]
+        classes = logits.shape[1]
+        chances = probabilities(logits)[0].tolist()
         return tuple(
-            Guess(one.target, one.label or f"class {one.target}", one.probability)
-            for one in told
-            if one.target is not None
+            Guess(
+                number,
+                class_word(number, label_of(number, self.loaded.labels, classes)),
+                finite(chances[number]),
+            )
+            for number in logits[0].topk(min(GUESSES, classes)).indices.tolist()
         )
 
-    def look(self, opened: Opened, asked: Asked, progress: Progress | None = None) -> Seen:
+    def look(self, opened: Opened, asked: Choice, progress: Progress | None = None) -> Seen:
         """Explain a picture.
 
         Args:

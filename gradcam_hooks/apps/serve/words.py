@@ -13,7 +13,7 @@ from gradcam_hooks.apps.serve.viewer import Guess, Seen
 from gradcam_hooks.layout.table import LayerRow
 from gradcam_hooks.methods import METHODS, Method
 from gradcam_hooks.models import LoadedModel
-from gradcam_hooks.results.captions import Caption
+from gradcam_hooks.results.facts import Facts
 
 __all__ = [
     "alternative",
@@ -96,17 +96,17 @@ def message(text: str) -> str:
 
 def alternative(seen: Seen) -> str:
     """What the picture shows, for those who cannot see it."""
-    first = seen.explained.captions()[0][0]
-    return f"The picture with the {first.method} map of {first.subject} at {first.place}."
+    first = seen.explained.facts()[0][0]
+    return f"The picture with the {first.title} map of {first.subject} at {first.place}."
 
 
 def numbers(seen: Seen) -> str:
     """The numbers of an explanation, as HTML: of each map, then of all."""
     explained = seen.explained
-    cells = explained.captions()[0]
+    cells = explained.facts()[0]
     maps = "".join(_of_map(cell) for cell in cells)
     facts = {
-        "Method": cells[0].method,
+        "Method": cells[0].title,
         "Layer": cells[0].place,
         "Layout": "; ".join(explained.layouts),
         "Time": _seconds(seen.seconds),
@@ -118,7 +118,7 @@ def numbers(seen: Seen) -> str:
     return f'<section aria-label="Numbers">{maps}<dl class="facts">{rows}</dl>{notes}</section>'
 
 
-def _of_map(cell: Caption) -> str:
+def _of_map(cell: Facts) -> str:
     figures = {
         "Explained": cell.subject,
         "Probability": percent(cell.probability),

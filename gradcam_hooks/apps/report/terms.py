@@ -1,4 +1,4 @@
-"""Facts: what a run was, as terms and words, so that it can be repeated.
+"""Terms: what a run was, as terms and words, so that it can be repeated.
 
 This file knows jobs, records and versions; it loads and runs nothing.
 """
@@ -16,12 +16,13 @@ import torch
 from gradcam_hooks.apps.batch.job import Job, version
 from gradcam_hooks.apps.batch.records import Record
 from gradcam_hooks.methods import METHODS
+from gradcam_hooks.results.facts import class_word, label_of
 from gradcam_hooks.targets import AllClasses, TopK
 
-__all__ = ["facts_of"]
+__all__ = ["terms_of"]
 
 
-def facts_of(
+def terms_of(
     job: Job, records: Sequence[Record], command: str | None = None
 ) -> list[tuple[str, str]]:
     """What a run was, as terms and words in the order in which they are shown.
@@ -78,8 +79,7 @@ def _target(job: Job) -> str:
         return "all classes"
     if isinstance(target, str):
         return f"the class '{target}'"
-    known = labels is not None and 0 <= target < len(labels)
-    return f"class {target}" + (f" ({labels[target]})" if known and labels else "")
+    return class_word(target, label_of(target, labels), numbered=True)
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -1,9 +1,9 @@
 """A folder through an explainer: the one loop that the command, the demo and the cluster share.
 
-A `Run` is a job on a list of pictures and a folder for its results. It loads in chunks, explains,
-draws an overlay for each picture, keeps its maps as data and writes a record. A broken picture is
-recorded and the others are done; what an earlier run finished is not done again. This file knows
-no terminal: it hands each record to a callback.
+A `Series` is a job on a list of pictures, and a folder for its results. It loads in chunks,
+explains, draws an overlay for each picture, keeps its maps as data and writes a record. A broken
+picture is recorded and the others are done; what an earlier run finished is not done again. This
+file knows no terminal: it hands each record to a callback.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gradcam_hooks.images import load_image
 from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.results.explanation import Explanation
 
-__all__ = ["Run", "overlay_names"]
+__all__ = ["Series", "overlay_names"]
 
 _WORKERS = 2
 """Pictures read or drawn at once; drawing takes 100 bytes a pixel, which is why there are few."""
@@ -59,7 +59,7 @@ class _Ready:
     pixels: Tensor
 
 
-class Run:
+class Series:
     """A job on a list of pictures, with a folder for its results.
 
     Making one reads what earlier runs have left in the folder, and changes nothing.
@@ -267,11 +267,10 @@ class Run:
                     caption=self.job.caption,
                 )
                 every = (explained,)
-            records = [record_of(one, self.job.output) for one in every]
-            card = card_of(list(zip(every, records, strict=True)), ready.picture.image)
+            card = card_of(every, ready.picture.image)
             card.write(self.out / card_name(task.overlay))
-            record = records[0]
-            if len(records) > 1:
+            record = record_of(every[0])
+            if len(every) > 1:
                 record = replace(record, method=[one.method for one in every])
         except InputError:
             raise  # the maps have no height and width, which is no picture's fault
