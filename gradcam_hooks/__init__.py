@@ -12,7 +12,7 @@ torch.Size([1, 32, 32])
 
 from __future__ import annotations
 
-from gradcam_hooks.compare import Comparison, compare
+from gradcam_hooks.compare import compare
 from gradcam_hooks.errors import (
     DeviceError,
     GradCamHooksError,
@@ -37,8 +37,9 @@ from gradcam_hooks.images import Preprocess, load_image
 from gradcam_hooks.layout.table import LayerRow, LayerTable, layers
 from gradcam_hooks.methods import METHODS, Method, method
 from gradcam_hooks.models import LoadedModel, load_model
+from gradcam_hooks.results.comparison import Comparison
 from gradcam_hooks.results.diagnosis import Diagnosis
-from gradcam_hooks.results.drawing import Axes
+from gradcam_hooks.results.drawing import Axes, Style
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.runs.samplers import Augment, Integrate, Noise
 from gradcam_hooks.targets import (
@@ -97,6 +98,7 @@ __all__ = [
     "Regression",
     "Segment",
     "Similarity",
+    "Style",
     "TargetError",
     "TopK",
     "compare",

@@ -18,12 +18,12 @@ import numpy.typing as npt
 from torch import Tensor
 
 from gradcam_hooks.errors import InputError
-from gradcam_hooks.images.colors import DEFAULT_COLORMAP, Floats
+from gradcam_hooks.images.colors import Floats
 from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.network.along import Along, taken
 from gradcam_hooks.results import regions
 from gradcam_hooks.results.diagnosis import Diagnosis
-from gradcam_hooks.results.drawing import Axes, Ground, Slices, Style, Subject, ground_of
+from gradcam_hooks.results.drawing import Ground, Style, Subject, ground_of, with_style
 from gradcam_hooks.results.facts import Facts, facts_of
 from gradcam_hooks.results.regions import Box, Cut
 
@@ -118,22 +118,9 @@ class Explanation:
             pictures=None if self.pictures is None else self.pictures[one],
         )
 
+    @with_style
     def overlay(
-        self,
-        image: object = None,
-        *,
-        alpha: float = 0.5,
-        colormap: str | None = None,
-        boxes: bool = False,
-        contours: bool = False,
-        threshold: float | None = None,
-        method: str = "threshold",
-        quantile: float | None = None,
-        min_area: int = 1,
-        caption: bool = False,
-        axes: Axes | None = None,
-        slice: Slices = "even",
-        axis: int = 0,
+        self, image: object = None, style: Style | None = None, **how: Unpack[Drawing]
     ) -> Image.Image:
         """The map drawn on the picture, at its own size; on a signal's lines; on slices.
 
@@ -142,22 +129,8 @@ class Explanation:
                 uint8 or float in [0, 1]; by default the picture that was explained, and where a
                 tensor was, that tensor scaled to [0, 1] for the eye. A signal's map is drawn on
                 an array ``(channels, length)``, a volume's on ``(depth, height, width[, 3])``.
-            alpha: the map's weight, from 0 (the picture alone) to 1 (the map alone).
-            colormap: a name of `gradcam_hooks.images.COLORMAPS`.
-            boxes: draw the boxes of the map's regions, in cyan.
-            contours: draw the outlines of the map's regions, in white.
-            threshold: with ``method``, ``quantile`` and ``min_area``: which regions, as in `mask`
-                and `boxes`.
-            method: see `mask`.
-            quantile: see `mask`.
-            min_area: see `boxes`.
-            caption: say on a strip below what it is a picture of: target, score, probability,
-                method, layer, and the diagnosis where something is wrong.
-            axes: what columns and rows stand for, as `gradcam_hooks.Axes`: ticks are drawn beside
-                a signal or a spectrogram.
-            slice: which slices of a volume or frames of a video: one by its number, several as a
-                montage; ``"even"``, nine evenly spaced; ``"mass"``, nine where the map is high.
-            axis: the axis across which a volume is cut: 0 is depth or time.
+            style: how; by default `Style` as it is.
+            how: the options of `gradcam_hooks.Style`, such as ``alpha=0.3, boxes=True``.
 
         Returns:
             One picture. Several maps become a contact sheet, a row an image, a column a target.
@@ -165,6 +138,7 @@ class Explanation:
         Raises:
             InputError: the maps cannot be drawn, ``image`` is of no known kind, or an option is
                 out of its range.
+            OptionError: there is no such option.
         """
         from PIL import Image
 
@@ -172,11 +146,9 @@ class Explanation:
         from gradcam_hooks.images.lettering import letters
         from gradcam_hooks.images.sheets import captioned, sheet
 
-        cut = Cut(threshold, method, quantile)
-        colours = colormap or DEFAULT_COLORMAP
-        style = Style(alpha, colours, boxes, contours, cut, min_area, axes, slice, axis)
+        style = (style or Style()).but(**how)
         rows = self.drawn(style, image)
-        lines = [[one.lines() for one in row] for row in self.facts()] if caption else None
+        lines = [[one.lines() for one in row] for row in self.facts()] if style.caption else None
         if len(rows) > 1 or len(rows[0]) > 1:
             whole = sheet(rows, captions=lines)
         else:
@@ -327,6 +299,7 @@ class Explanation:
             found.append([of(one) for one in masks])
         return found
 
+    @with_style
     def save(
         self,
         path: str | Path,
@@ -335,6 +308,7 @@ class Explanation:
         affine: npt.ArrayLike | None = None,
         like: object = None,
         fps: float = 8,
+        style: Style | None = None,
         **how: Unpack[Drawing],
     ) -> Path:
         """Write a picture (``.png``, ...), NIfTI, or all numbers (``.npz``), whole or not at all.
@@ -347,7 +321,8 @@ class Explanation:
             affine: of NIfTI: the 4x4 matrix from array indices to millimetres.
             like: of NIfTI, in its place: the scan that was explained, whose affine is kept.
             fps: frames per second of a moving GIF.
-            how: `overlay`'s options.
+            style: how it is drawn, as in `overlay`.
+            how: as in `overlay`.
 
         Raises:
             ImageError: nothing is written with this suffix.
@@ -359,9 +334,9 @@ class Explanation:
             Path(path),
             self.maps,
             self.scores.ndim,
-            draw=lambda one: self.overlay(image, **one),
+            draw=lambda one: self.overlay(image, one),
             numbers=self._numbers,
-            how=how,
+            style=(style or Style()).but(**how),
             affine=affine,
             like=like,
             fps=fps,

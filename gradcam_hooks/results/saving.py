@@ -15,7 +15,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from gradcam_hooks.errors import InputError
-from gradcam_hooks.results.drawing import Drawing
+from gradcam_hooks.results.drawing import Style
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,9 +28,9 @@ def write(
     maps: Tensor,
     lead: int,
     *,
-    draw: Callable[[Drawing], Image.Image],
+    draw: Callable[[Style], Image.Image],
     numbers: Callable[[], Mapping[str, npt.NDArray[Any]]],
-    how: Drawing,
+    style: Style,
     affine: npt.ArrayLike | None = None,
     like: object = None,
     fps: float = 8,
@@ -41,9 +41,9 @@ def write(
         path: where to.
         maps: ``(batch, [targets,] *space)``.
         lead: how many axes stand before space.
-        draw: gives the picture that these options ask for.
+        draw: gives the picture of a style.
         numbers: gives everything for ``.npz``.
-        how: the options of drawing.
+        style: how it is drawn.
         affine: see `save_nifti`.
         like: see `save_nifti`.
         fps: see `save_animation`.
@@ -66,16 +66,15 @@ def write(
     if suffix == ".npz":
         with write_whole(path) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **numbers())
-    elif suffix == ".gif" and (frames := _frames(maps.shape[lead:], how)):
-        every: list[Drawing] = [{**how, "slice": number} for number in frames]
-        save_animation(path, [draw(one) for one in every], fps)
+    elif suffix == ".gif" and (frames := _frames(maps.shape[lead:], style)):
+        save_animation(path, [draw(style.but(slice=number)) for number in frames], fps)
     else:
-        save_image(path, draw(how))
+        save_image(path, draw(style))
 
 
-def _frames(space: tuple[int, ...], how: Drawing) -> list[int]:
+def _frames(space: tuple[int, ...], style: Style) -> list[int]:
     """The slices that a moving picture goes through; none where it stands still."""
-    which, axis = how.get("slice", "even"), how.get("axis", 0)
+    which, axis = style.slice, style.axis
     if len(space) != 3 or isinstance(which, int) or which == "mass" or axis not in (0, 1, 2):
         return []
     return list(range(space[axis]) if isinstance(which, str) else which)

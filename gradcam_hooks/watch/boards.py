@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gradcam_hooks.compare import Comparison
 from gradcam_hooks.errors import InputError
+from gradcam_hooks.results.comparison import Comparison
+from gradcam_hooks.results.drawing import Style, with_style
 from gradcam_hooks.results.explanation import Explanation
 
 if TYPE_CHECKING:
@@ -37,12 +38,16 @@ class Writer(Protocol):
         ...
 
 
-def pixels(result: Explanation | Comparison, **how: Unpack[Drawing]) -> npt.NDArray[np.uint8]:
+@with_style
+def pixels(
+    result: Explanation | Comparison, style: Style | None = None, **how: Unpack[Drawing]
+) -> npt.NDArray[np.uint8]:
     """The picture as uint8 RGB in 0..255, ``(height, width, 3)``: ``dataformats="HWC"``.
 
     Args:
         result: one explanation or more, which become a sheet; or a comparison.
-        how: `Explanation.overlay`'s options; a comparison has its own.
+        style: how an explanation is drawn; a comparison has its own.
+        how: as in `Explanation.overlay`.
 
     >>> import gradcam_hooks as gh, torch
     >>> model = torch.nn.Sequential(
@@ -52,19 +57,21 @@ def pixels(result: Explanation | Comparison, **how: Unpack[Drawing]) -> npt.NDAr
     (32, 48, 3)
     """
     if isinstance(result, Comparison):
-        if how:
+        if how or style is not None:
             raise InputError(
                 "a comparison is drawn as it was made; pass alpha= and colormap= to compare()."
             )
         return np.asarray(result.figure)
-    return np.asarray(result.overlay(**how))
+    return np.asarray(result.overlay(None, style, **how))
 
 
+@with_style
 def add_explanation(
     writer: Writer,
     tag: str,
     result: Explanation | Comparison,
     step: int | None = None,
+    style: Style | None = None,
     **how: Unpack[Drawing],
 ) -> None:
     """Write an explanation for TensorBoard, with its caption unless ``caption=False``.
@@ -74,7 +81,8 @@ def add_explanation(
         tag: the name it stands under.
         result: one explanation or more, or a comparison.
         step: the training step; the page has a slider through the steps of a tag.
-        how: `Explanation.overlay`'s options.
+        style: how an explanation is drawn; by default with its caption.
+        how: as in `Explanation.overlay`.
 
     Raises:
         InputError: ``writer`` has no ``add_image``, or the maps cannot be drawn.
@@ -85,5 +93,5 @@ def add_explanation(
             f"(pip install tensorboard); got {type(writer).__name__}."
         )
     if isinstance(result, Explanation):
-        how.setdefault("caption", True)
-    writer.add_image(tag, pixels(result, **how), step, dataformats="HWC")
+        style = style or Style(caption=True)
+    writer.add_image(tag, pixels(result, style, **how), step, dataformats="HWC")

@@ -33,6 +33,7 @@ from gradcam_hooks.images import load_image
 from gradcam_hooks.images.colors import blend, to_float, to_uint8
 from gradcam_hooks.images.geometry import Geometry
 from gradcam_hooks.results.diagnosis import Diagnosis
+from gradcam_hooks.results.drawing import Style
 from gradcam_hooks.results.explanation import Explanation
 
 SIZE = (32, 40)
@@ -115,7 +116,7 @@ def test_every_picture_has_an_overlay_at_its_own_size_and_a_line_in_order(photos
 
 def test_the_numbers_and_pixels_are_those_of_the_explainer_alone(photos, tmp_path):
     net = Net()
-    asked = job(net, target=1, alpha=0.3, colormap="jet")
+    asked = job(net, target=1, style=Style(alpha=0.3, colormap="jet"))
     (record,) = Series(asked, photos[3:4], tmp_path).go()
     picture = load_image(photos[3])
     pixels, geometry = ROUGH(picture)
@@ -333,7 +334,7 @@ def test_a_mistake_leaves_an_earlier_run_as_it_was(photos, tmp_path):
 @pytest.mark.parametrize(("alpha", "colormap"), [(1.5, "jet"), (0.5, "jett")])
 def test_how_to_draw_is_checked_before_anything_runs(alpha, colormap):
     with pytest.raises(InputError, match=r"alpha|did you mean 'jet'"):
-        job(alpha=alpha, colormap=colormap)
+        job(style=Style(alpha=alpha, colormap=colormap))
 
 
 def test_a_chunk_too_large_for_the_network_goes_through_one_by_one(photos, tmp_path):

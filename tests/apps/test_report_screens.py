@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 def test_several_targets_stand_side_by_side(run, browser, tmp_path):
     job = replace(run.job, target=gh.TopK(2))
     records = Series(job, [run.path("a10.png")], tmp_path).go()
-    write_report(tmp_path / "report.html", entries_of(records, tmp_path), look=Look("T", alpha=1))
+    write_report(
+        tmp_path / "report.html",
+        entries_of(records, tmp_path),
+        look=Look("T", style=gh.Style(alpha=1)),
+    )
     opened = Tab(browser, tmp_path / "report.html")
     boxes = [one.bounding_box() for one in opened.page.locator(".card canvas").all()]
     assert len(boxes) == 2

@@ -12,21 +12,21 @@ import importlib.metadata
 import inspect
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradcam_hooks.compare import Comparison, compare
+from gradcam_hooks.compare import compare
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.explainers import Explainer, Options, explainer
 from gradcam_hooks.images import Preprocess
-from gradcam_hooks.images.colors import DEFAULT_COLORMAP, blend
 from gradcam_hooks.methods import METHODS
 from gradcam_hooks.models import LoadedModel
+from gradcam_hooks.results.comparison import Comparison
+from gradcam_hooks.results.drawing import Style
 from gradcam_hooks.targets import AllClasses, TopK
 
 if TYPE_CHECKING:
@@ -47,12 +47,7 @@ class Job:
         preprocess: how pictures are made ready; by default the network's own way.
         output: which part of the network's output to explain, a key or an index.
         fuse: how the maps of several layers become one; None for the method's own way.
-        alpha: the map's weight in the overlay.
-        caption: whether a strip below the overlay says what it is a picture of.
-        colormap: a name of `COLORMAPS`.
-
-    Raises:
-        InputError: no such colour map, or an alpha outside [0, 1].
+        style: how the overlay is drawn.
     """
 
     loaded: LoadedModel
@@ -62,13 +57,7 @@ class Job:
     preprocess: Preprocess | None = None
     output: str | int | None = None
     fuse: str | None = None
-    alpha: float = 0.5
-    caption: bool = False
-    colormap: str = DEFAULT_COLORMAP
-
-    def __post_init__(self) -> None:
-        pixel = np.zeros((1, 1, 3))
-        blend(pixel, pixel[..., 0], alpha=self.alpha, colormap=self.colormap)  # or raises
+    style: Style = field(default_factory=Style)
 
     @property
     def prepare(self) -> Preprocess:
@@ -103,8 +92,8 @@ class Job:
             methods=self.method,
             layers=[self._layer],
             targets=target if isinstance(target, TopK | AllClasses) else [target],
-            alpha=self.alpha,
-            colormap=self.colormap,
+            alpha=self.style.alpha,
+            colormap=self.style.colormap,
             **self._options(),
         )
 
@@ -139,9 +128,7 @@ class Job:
             "preprocess": self.prepare.to_dict(),
             "output": self.output,
             "fuse": self.fuse,
-            "alpha": self.alpha,
-            "caption": self.caption,
-            "colormap": self.colormap,
+            "style": repr(self.style),
             **self._own_methods(),
         }
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]

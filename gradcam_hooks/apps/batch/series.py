@@ -24,11 +24,11 @@ from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.records import Record, record_of
 from gradcam_hooks.apps.batch.results import Results
 from gradcam_hooks.apps.batch.truths import judged
-from gradcam_hooks.compare import Comparison
 from gradcam_hooks.errors import GradCamHooksError, ImageError, InputError, ModelError
 from gradcam_hooks.explainers import Explainer
 from gradcam_hooks.images import load_image
 from gradcam_hooks.images.pictures import Picture
+from gradcam_hooks.results.comparison import Comparison
 from gradcam_hooks.results.explanation import Explanation
 
 __all__ = ["Series", "overlay_names"]
@@ -260,12 +260,7 @@ class Series:
                 explained.save(self.out / task.overlay)
                 every = explained.explanations
             else:
-                explained.save(
-                    self.out / task.overlay,
-                    alpha=self.job.alpha,
-                    colormap=self.job.colormap,
-                    caption=self.job.caption,
-                )
+                explained.save(self.out / task.overlay, style=self.job.style)
                 every = (explained,)
             card = card_of(every, ready.picture.image)
             card.write(self.out / card_name(task.overlay))

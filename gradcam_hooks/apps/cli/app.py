@@ -120,6 +120,7 @@ def explain(
 
         from gradcam_hooks.apps.batch import Series
         from gradcam_hooks.apps.batch.job import Job
+        from gradcam_hooks.results.drawing import Style
 
         check_truths(truths, loaded.labels)
         layers = tuple(layer or ("auto",))
@@ -131,9 +132,7 @@ def explain(
             preprocess=options.read_preprocess(loaded.preprocess, fit, size, mean, std),
             output=options.read_output(output),
             fuse=fuse,
-            alpha=alpha,
-            caption=caption,
-            colormap=colormap,
+            style=Style(alpha=alpha, colormap=colormap, caption=caption),
         )
         series = Series(job, pictures, out, again=force, truths=truths)
         records = _watched(series, batch_size)
@@ -202,8 +201,7 @@ def _report(series: Series, records: list[Record]) -> list[Path]:
         terms_of(series.job, records, command),
         Look(
             subtitle=f"{series.job.loaded.name}, {_told(series.job.method)}",
-            alpha=series.job.alpha,
-            colormap=series.job.colormap,
+            style=series.job.style,
         ),
     )
 

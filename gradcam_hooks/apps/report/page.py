@@ -12,13 +12,14 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 
 import numpy as np
 
-from gradcam_hooks.images.colors import COLORMAPS, DEFAULT_COLORMAP, colorize, to_uint8
+from gradcam_hooks.images.colors import COLORMAPS, colorize, to_uint8
+from gradcam_hooks.results.drawing import Style
 
 __all__ = ["Look", "Page", "render", "safe_json"]
 
@@ -33,14 +34,12 @@ class Look:
     Attributes:
         title: stands at its head.
         subtitle: stands below.
-        alpha: the map's weight in the overlay.
-        colormap: a name of `COLORMAPS`.
+        style: the map's weight and colours in the overlay.
     """
 
     title: str = "What the network looked at"
     subtitle: str = ""
-    alpha: float = 0.5
-    colormap: str = DEFAULT_COLORMAP
+    style: Style = field(default_factory=Style)
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,8 @@ def render(
     data = {
         "items": page.items,
         "first": page.first,
-        "alpha": look.alpha,
-        "colormap": look.colormap,
+        "alpha": look.style.alpha,
+        "colormap": look.style.colormap,
         "tables": _tables(),
     }
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from gradcam_hooks.apps.serve import words
 from gradcam_hooks.apps.serve.viewer import Choice, Opened, Seen, Viewer
 from gradcam_hooks.errors import GradCamHooksError
-from gradcam_hooks.images.colors import COLORMAPS, DEFAULT_COLORMAP
+from gradcam_hooks.images.colors import COLORMAPS
+from gradcam_hooks.results.drawing import Style
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -59,7 +60,7 @@ class _Parts:
     seen: State
 
 
-def build(viewer: Viewer, *, alpha: float = 0.5, colormap: str = DEFAULT_COLORMAP) -> Blocks:
+def build(viewer: Viewer, style: Style) -> Blocks:
     """The page, not yet served."""
     import gradio as gr
 
@@ -99,9 +100,12 @@ def build(viewer: Viewer, *, alpha: float = 0.5, colormap: str = DEFAULT_COLORMA
                     elem_id="method",
                 )
                 formula = gr.HTML(words.formula("gradcam"), elem_id="formula")
-                opacity = gr.Slider(0, 1, alpha, step=0.05, label="Opacity", elem_id="alpha")
+                opacity = gr.Slider(0, 1, style.alpha, step=0.05, label="Opacity", elem_id="alpha")
                 colours = gr.Dropdown(
-                    choices=list(COLORMAPS), value=colormap, label="Colour map", elem_id="colormap"
+                    choices=list(COLORMAPS),
+                    value=style.colormap,
+                    label="Colour map",
+                    elem_id="colormap",
                 )
             with gr.Column(scale=4, min_width=320):
                 trouble = gr.HTML("", elem_id="trouble")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from gradcam_hooks.apps.serve.page import build
 from gradcam_hooks.apps.serve.viewer import Viewer
 from gradcam_hooks.errors import InputError
-from gradcam_hooks.images.colors import DEFAULT_COLORMAP
+from gradcam_hooks.results.drawing import Style
 
 if TYPE_CHECKING:
     from gradio import Blocks
@@ -80,8 +80,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int | None = None,
-    alpha: float = 0.5,
-    colormap: str = DEFAULT_COLORMAP,
+    style: Style | None = None,
     ready: Callable[[str], None] = print,
 ) -> None:
     """Serve the page until Ctrl-C.
@@ -90,8 +89,7 @@ def serve(
         viewer: the network.
         host: the address to listen on.
         port: of that address; None for the first free one from 7860.
-        alpha: the map's weight to begin with.
-        colormap: the colour map to begin with.
+        style: the map's weight and colours to begin with.
         ready: told the page's address once it can be opened.
 
     Raises:
@@ -101,7 +99,7 @@ def serve(
     check_gradio()
     with TemporaryDirectory(prefix="gradcam_hooks_", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
-        blocks = build(viewer, alpha=alpha, colormap=colormap)
+        blocks = build(viewer, style or Style())
         try:
             address = _launch(blocks, host, port)
             ready(address)

@@ -13,7 +13,8 @@ from gradcam_hooks.errors import InputError
 from gradcam_hooks.results.drawing.axes import Axes
 from gradcam_hooks.results.drawing.planes import Plane
 from gradcam_hooks.results.drawing.signals import Signal
-from gradcam_hooks.results.drawing.subject import Drawing, Ground, Slices, Style, Subject
+from gradcam_hooks.results.drawing.style import Drawing, Slices, Style, with_style
+from gradcam_hooks.results.drawing.subject import Ground, Subject
 from gradcam_hooks.results.drawing.volumes import Volume
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Subject",
     "Volume",
     "ground_of",
+    "with_style",
 ]
 
 

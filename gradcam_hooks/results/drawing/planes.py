@@ -20,7 +20,8 @@ from gradcam_hooks.images.encoding import enlarged
 from gradcam_hooks.images.geometry import Geometry
 from gradcam_hooks.results import regions
 from gradcam_hooks.results.drawing.axes import Axes, framed
-from gradcam_hooks.results.drawing.subject import Style, Subject
+from gradcam_hooks.results.drawing.style import Style
+from gradcam_hooks.results.drawing.subject import Subject
 
 __all__ = ["Plane"]
 
@@ -82,7 +83,7 @@ class Plane:
             return drawn
         from gradcam_hooks.images.marks import mark
 
-        high = regions.mask(placed, style.cut, seen)
+        high = regions.mask(placed, style, seen)
         boxes = regions.boxes(high, min_area=style.min_area) if style.boxes else []
         lines = regions.contours(high, min_area=style.min_area) if style.contours else []
         return mark(drawn, boxes, lines)

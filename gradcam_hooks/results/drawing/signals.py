@@ -18,7 +18,8 @@ from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.colors import Floats, blend, to_float
 from gradcam_hooks.results import regions
 from gradcam_hooks.results.drawing.axes import Axes, Span, Tick, beside, ticks, write
-from gradcam_hooks.results.drawing.subject import Style, Subject
+from gradcam_hooks.results.drawing.style import Style
+from gradcam_hooks.results.drawing.subject import Subject
 
 __all__ = ["Signal"]
 
@@ -130,7 +131,7 @@ class Signal:
         """The boxes of the map's regions, in pixels of a channel's row."""
         if heat is None or not style.boxes:
             return []
-        found = regions.boxes(regions.mask(heat, style.cut), min_area=style.min_area)
+        found = regions.boxes(regions.mask(heat, style), min_area=style.min_area)
         scale = _WIDTH / self.values.shape[1]
         return [
             (int(start * scale), 0, max(int(end * scale), int(start * scale) + 1), self._tall)

@@ -20,7 +20,8 @@ from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.colors import Floats, blend, to_float
 from gradcam_hooks.images.encoding import enlarged
 from gradcam_hooks.results import regions
-from gradcam_hooks.results.drawing.subject import Slices, Style, Subject
+from gradcam_hooks.results.drawing.style import Slices, Style
+from gradcam_hooks.results.drawing.subject import Subject
 
 __all__ = ["Volume"]
 
@@ -87,7 +88,7 @@ class Volume:
         values = np.zeros(self.pixels.shape[:3], np.float32)
         if heat is not None:
             values = heat.detach().cpu().float().numpy()
-        high = regions.mask(values, style.cut) if style.boxes or style.contours else None
+        high = regions.mask(values, style) if style.boxes or style.contours else None
         cut, weights = np.moveaxis(self.pixels, style.axis, 0), np.moveaxis(values, style.axis, 0)
         high = None if high is None else np.moveaxis(high, style.axis, 0)
         numbers = chosen(style.slice, weights)

@@ -1,0 +1,207 @@
+"""One figure of several maps of one image: methods, layers or classes side by side.
+
+A `Comparison` is what came of explaining an image in several ways; every cell of its figure says
+what it is, and one without a map has the reason. It knows explanations and pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import ceil, sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from gradcam_hooks.errors import GradCamHooksError
+from gradcam_hooks.images.colors import Floats, to_float, to_uint8
+from gradcam_hooks.methods import METHODS
+from gradcam_hooks.results.drawing import Style
+from gradcam_hooks.results.explanation import Explanation
+from gradcam_hooks.results.facts import Facts
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Cell", "Comparison"]
+
+_HEIGHT = 288
+"""Of a cell's picture, in pixels at most."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One way to explain the image, and what came of it.
+
+    Attributes:
+        method: by its name in `METHODS`.
+        layer: as it was asked for.
+        target: as it was asked for.
+        explanation: the result; None where there is none.
+        error: why there is none.
+        quick: the options that a method of many runs was cut short by; empty for most.
+    """
+
+    method: str
+    layer: str
+    target: str
+    explanation: Explanation | None = None
+    error: GradCamHooksError | None = None
+    quick: str = ""
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """Method, layer and target as people read them."""
+        facts = self.facts
+        if facts is None:
+            row = METHODS.get(self.method)
+            return self.method if row is None else row.title, self.layer, self.target
+        return facts.title, facts.place, facts.subject
+
+    @property
+    def reason(self) -> str:
+        """Why there is no map; empty where there is one."""
+        return "" if self.error is None else str(self.error)
+
+    @property
+    def facts(self) -> Facts | None:
+        """What the map is a map of; None where there is none."""
+        return None if self.explanation is None else self.explanation.facts()[0][0]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Several explanations of one image, as one figure.
+
+    A notebook shows it; `figure` is the picture, `save` writes it.
+
+    Attributes:
+        cells: what was tried: every method at every layer for every target, in this order.
+        shape: how many methods, layers and targets.
+        columns: how many cells stand side by side where one thing alone varies.
+        style: how the maps are drawn.
+    """
+
+    cells: tuple[Cell, ...]
+    shape: tuple[int, int, int]
+    columns: int | None = None
+    style: Style = field(default_factory=Style)
+
+    @property
+    def explanations(self) -> tuple[Explanation, ...]:
+        """Those that there are, in the order of the cells."""
+        return tuple(cell.explanation for cell in self.cells if cell.explanation is not None)
+
+    def __repr__(self) -> str:
+        counts = zip(self.shape, ("method", "layer", "target"), strict=True)
+        asked = ", ".join(f"{count} {what}{'s' * (count != 1)}" for count, what in counts)
+        return f"Comparison({asked}; {len(self.explanations)} of {len(self.cells)} explained)"
+
+    @cached_property
+    def figure(self) -> Image.Image:
+        """All cells on one picture.
+
+        Where one thing varies, a grid that begins with the picture itself; where more do, the
+        last of them from left to right and the others from top to bottom, with titles.
+        """
+        from PIL import Image
+
+        return Image.fromarray(to_uint8(self._sheet()))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the figure; the suffix says the format.
+
+        Raises:
+            ImageError: Pillow writes no such format, or the file cannot be written.
+        """
+        from gradcam_hooks.images import save_image
+
+        save_image(path, self.figure)
+        return Path(path)
+
+    def _repr_png_(self) -> bytes:
+        from gradcam_hooks.images.encoding import png
+
+        return png(to_float(self.figure))
+
+    def _repr_html_(self) -> str:
+        from gradcam_hooks.results.notebook import figure
+
+        return figure(self._repr_png_(), repr(self))
+
+    def _sheet(self) -> Floats:
+        from gradcam_hooks.images.sheets import sheet
+
+        bare = self._drawn(self.explanations[0], bare=True)
+        pictures = [
+            _note(cell.reason, bare) if cell.explanation is None else self._drawn(cell.explanation)
+            for cell in self.cells
+        ]
+        varying = [axis for axis, count in enumerate(self.shape) if count > 1]
+        if len(varying) < 2:
+            first = varying or [0]
+            order = (*first, *(axis for axis in range(3) if axis not in first))
+            lines = [("what was explained",), *(_lines(cell, order) for cell in self.cells)]
+            wide = self.columns or ceil(sqrt(1.5 * len(lines)))
+            return sheet(_rows([bare, *pictures], wide), captions=_rows(lines, wide), most=_HEIGHT)
+        *down, across = varying
+        wide = self.shape[across]
+        rest = [axis for axis in range(3) if axis not in varying]
+        starts = range(0, len(self.cells), wide)
+        return sheet(
+            _rows(pictures, wide),
+            captions=_rows([_lines(cell, rest) for cell in self.cells], wide),
+            columns=[self._title(range(i, len(self.cells), wide), (across,)) for i in range(wide)],
+            titles=[self._title(range(start, start + wide), down) for start in starts],
+            most=_HEIGHT,
+        )
+
+    def _title(self, cells: Sequence[int], axes: Sequence[int]) -> str:
+        """What these cells have in common, in the words of one that was explained if there is."""
+        group = [self.cells[i] for i in cells]
+        best = next((cell for cell in group if cell.explanation is not None), group[0])
+        words = list(best.words)
+        if best.layer != "auto":  # some methods look elsewhere than at the layer of their row
+            words[1] = best.layer
+        return ", ".join(words[axis] for axis in axes)
+
+    def _drawn(self, explanation: Explanation, *, bare: bool = False) -> Floats:
+        """The map on its picture; of a method that gives several maps, a block of them."""
+        from gradcam_hooks.images.encoding import shrunk
+        from gradcam_hooks.images.sheets import sheet
+
+        (maps,) = explanation.drawn(self.style.but(alpha=0) if bare else self.style)
+        if bare or len(maps) == 1:
+            return shrunk(maps[0], 3 * _HEIGHT)
+        rows = _rows(maps, ceil(sqrt(len(maps))))
+        return sheet(rows, most=max(1, min(_HEIGHT, len(maps[0])) // len(rows) - 8))
+
+
+def _lines(cell: Cell, axes: Sequence[int]) -> tuple[str, ...]:
+    """The caption of a cell: these of its words, a line each, and what came of it."""
+    words = [cell.words[axis] for axis in axes]
+    facts = cell.facts
+    if facts is None:
+        return (*words, "not explained")
+    wrong = [] if facts.diagnosis == "ok" else [f"diagnosis: {facts.diagnosis}"]
+    count = 0 if cell.explanation is None else cell.explanation.scores.numel()
+    numbers = f"{count} maps" if count > 1 else facts.numbers
+    return (*words, numbers, *([cell.quick] if cell.quick else []), *wrong)
+
+
+def _note(reason: str, like: Floats) -> Floats:
+    """A cell of paper that says why there is no map, of the size that the others are drawn at."""
+    from gradcam_hooks.images.lettering import lettered
+
+    height = min(_HEIGHT, like.shape[0])
+    width = max(176, round(like.shape[1] * height / like.shape[0]))
+    paper = lettered([reason], width, size=13, height=height, ground=238)
+    return np.ascontiguousarray(paper)
+
+
+def _rows(cells: Sequence[_T], wide: int) -> list[Sequence[_T]]:
+    return [cells[start : start + wide] for start in range(0, len(cells), wide)]
