@@ -1,7 +1,7 @@
 """In a notebook: pictures and captions as HTML, whole in themselves.
 
-Pictures travel as data; every word is escaped, because labels and layers come from elsewhere. No
-script, no style sheet, no address. Knows captions, maps and what they are drawn on.
+Pictures travel as data; the words are `notebook.html`'s. No script, no style sheet, no address.
+Knows facts, maps and what they are drawn on.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -19,6 +18,7 @@ from gradcam_hooks.images.colors import colorize
 from gradcam_hooks.images.encoding import png
 from gradcam_hooks.results.drawing import Ground, Style
 from gradcam_hooks.results.facts import Facts
+from gradcam_hooks.results.templates import filled
 
 if TYPE_CHECKING:
     from gradcam_hooks.images.colors import Floats
@@ -31,12 +31,7 @@ MOST = 8
 _SIDE = 288
 """A cell's height in a sheet, in pixels at most."""
 
-_BARE = ("what was explained",)
-_TERM = (
-    "padding:1px 14px 1px 0;text-align:left;vertical-align:top;opacity:.7;font-weight:normal;"
-    "border:0"
-)
-_WORD = "padding:1px 0;text-align:left;border:0;white-space:normal;overflow-wrap:anywhere"
+_BARE = "what was explained"
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Shown:
 
     Attributes:
         bare: what was explained; None where that is no picture.
-        maps: each map's caption, and the map drawn; None where it cannot be.
+        maps: each map's facts, and the map drawn; None where it cannot be.
         side: the longer side of each in a page, in pixels at most.
     """
 
@@ -55,20 +50,20 @@ class Shown:
 
 
 def shown(
-    captions: Sequence[Sequence[Facts]],
+    facts: Sequence[Sequence[Facts]],
     maps: Callable[[int], Tensor],
     ground: Callable[[int], Ground],
 ) -> list[Shown]:
-    """The first images, each alone, and each of its maps with its caption and drawn.
+    """The first images, each alone, and each of its maps with its facts and drawn.
 
     Args:
-        captions: a row for each image, one for each of its maps.
+        facts: a row for each image, one for each of its maps.
         maps: those of an image by its number, ``(targets, *space)``.
         ground: what they are drawn on; raises `InputError` where there is nothing.
     """
     found: list[Shown] = []
     left = MOST
-    for index, row in enumerate(captions):
+    for index, row in enumerate(facts):
         some = maps(index)[:left]
         try:
             below = ground(index)
@@ -94,8 +89,11 @@ def html(shown: Sequence[Shown], total: int, notes: Sequence[str] = ()) -> str:
         notes: what else there is to say of all of them.
     """
     left = total - sum(len(one.maps) for one in shown)
-    more = f"<p>and {left} more; take one image by its number, as result[0].</p>" if left else ""
-    return "".join(map(_row, shown)) + more + "".join(f"<p>{escape(note)}</p>" for note in notes)
+    rows = []
+    for one in shown:
+        maps = [(facts, _data(heat, one.side)) for facts, heat in one.maps]
+        rows.append((26 * max(1, one.side // _SIDE), _data(one.bare, one.side), maps))
+    return filled("results/notebook.html", "page", rows, _BARE, left, notes)
 
 
 def sheet_of(shown: Sequence[Shown]) -> bytes | None:
@@ -105,48 +103,17 @@ def sheet_of(shown: Sequence[Shown]) -> bytes | None:
     rows, captions = [], []
     for one in shown:
         drawn = [(heat, told.lines()) for told, heat in one.maps if heat is not None]
-        cells = drawn if one.bare is None else [(one.bare, _BARE), *drawn]
+        cells = drawn if one.bare is None else [(one.bare, (_BARE,)), *drawn]
         rows.append([cell for cell, _ in cells])
         captions.append([lines for _, lines in cells])
     return png(sheet(rows, captions=captions, most=_SIDE)) if all(rows) else None
 
 
-def _row(shown: Shown) -> str:
-    blocks = [] if shown.bare is None else [figure(png(shown.bare, shown.side), *_BARE)]
-    for caption, heat in shown.maps:
-        what = f"{caption.title} map of {caption.subject}"
-        drawn = "" if heat is None else figure(png(heat, shown.side), what)
-        blocks.append(drawn + _table(caption))
-    wide = 26 * max(1, shown.side // _SIDE)
-    cells = "".join(f'<div style="max-width:{wide}em">{block}</div>' for block in blocks)
-    return f'<div style="display:flex;flex-wrap:wrap;gap:12px;margin:0 0 14px">{cells}</div>'
-
-
 def figure(data: bytes, alt: str) -> str:
     """One picture, no wider than its place, with a text for those who do not see it."""
-    text = base64.b64encode(data).decode("ascii")
-    return (
-        f'<img alt="{escape(alt)}" src="data:image/png;base64,{text}" '
-        'style="max-width:100%;display:block;margin:0 0 4px">'
-    )
+    return filled("results/notebook.html", "figure", base64.b64encode(data).decode("ascii"), alt)
 
 
-def _table(caption: Facts) -> str:
-    diagnosis = str(caption.diagnosis)
-    if caption.diagnosis.message:
-        diagnosis = f"{diagnosis}: {caption.diagnosis.message}"
-    chance = [] if caption.probability is None else [("probability", f"{caption.probability:.4f}")]
-    rows = [
-        ("target", caption.subject),
-        ("score", f"{caption.score:.6g}"),
-        *chance,
-        ("diagnosis", diagnosis),
-        ("layer", caption.place),
-        ("method", caption.title),
-    ]
-    lines = "".join(
-        f'<tr style="background:none"><th scope="row" style="{_TERM}">{escape(term)}</th>'
-        f'<td style="{_WORD}">{escape(word)}</td></tr>'
-        for term, word in rows
-    )
-    return f'<table style="border-collapse:collapse;border:0;margin:0">{lines}</table>'
+def _data(rgb: Floats | None, side: int) -> str:
+    """A picture as PNG in base64, no larger than that; empty where there is none."""
+    return "" if rgb is None else base64.b64encode(png(rgb, side)).decode("ascii")

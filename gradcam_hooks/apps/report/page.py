@@ -20,6 +20,7 @@ import numpy as np
 
 from gradcam_hooks.images.colors import COLORMAPS, colorize, to_uint8
 from gradcam_hooks.results.drawing import Style
+from gradcam_hooks.results.templates import templates
 
 __all__ = ["Look", "Page", "render", "safe_json"]
 
@@ -87,7 +88,6 @@ def render(
         look: how it looks when it is opened.
         terms: what the run was, as terms and words.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     script = "(() => {\n" + "\n".join(map(_asset, _SCRIPTS)) + "\n})();"
@@ -99,8 +99,7 @@ def render(
         "colormap": look.style.colormap,
         "tables": _tables(),
     }
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string(_asset("report.html"))
+    template = templates().get_template("apps/report/assets/report.html")
     # What is marked as safe is the package's own, or JSON made safe.
     return template.generate(
         page=page,

@@ -1,19 +1,17 @@
 """Words: what the page says of layers, methods, guesses and maps, as text and as HTML.
 
-File names, labels, layers and errors are somebody else's words: in HTML all of them are escaped.
-This file knows explanations; nothing of Gradio.
+The HTML stands in `words.html`. This file knows explanations; nothing of Gradio.
 """
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 from gradcam_hooks.apps.serve.viewer import Guess, Seen
 from gradcam_hooks.layout.table import LayerRow
 from gradcam_hooks.methods import METHODS, Method
 from gradcam_hooks.models import LoadedModel
-from gradcam_hooks.results.facts import Facts
+from gradcam_hooks.results.templates import filled
 
 __all__ = [
     "alternative",
@@ -27,6 +25,7 @@ __all__ = [
     "percent",
 ]
 
+_HTML = "apps/serve/words.html"
 _COST = "F a forward, B a backward pass; K channels, P positions, N samples"
 
 
@@ -54,11 +53,7 @@ def guess_words(guess: Guess) -> str:
 
 def heading(loaded: LoadedModel) -> str:
     """The page's heading, as HTML; of a file of weights its name, without its folder."""
-    return (
-        f"<h1>What did {escape(loaded.name)} look at?</h1>"
-        f"<p>Weights: {escape(Path(loaded.weights).name)}. "
-        "Drop a picture; the map shows what speaks for the class you choose.</p>"
-    )
+    return filled(_HTML, "heading", loaded.name, Path(loaded.weights).name)
 
 
 def layer_words(row: LayerRow) -> str:
@@ -81,17 +76,12 @@ def method_words(row: Method) -> str:
 
 def formula(name: str) -> str:
     """What a method does, in a line of HTML."""
-    row = METHODS[name]
-    alike = "" if row.class_specific else " The same map for every class."
-    return (
-        f"<p>{escape(_capital(row.formula))}.{alike} "
-        f'<span title="{_COST}">Cost: {escape(row.passes)}.</span></p>'
-    )
+    return filled(_HTML, "formula", METHODS[name], _COST)
 
 
 def message(text: str) -> str:
     """What went wrong, as HTML; empty where nothing did."""
-    return f'<div class="trouble" role="alert">{escape(_capital(text))}</div>' if text else ""
+    return filled(_HTML, "message", text) if text else ""
 
 
 def alternative(seen: Seen) -> str:
@@ -102,43 +92,25 @@ def alternative(seen: Seen) -> str:
 
 def numbers(seen: Seen) -> str:
     """The numbers of an explanation, as HTML: of each map, then of all."""
-    explained = seen.explained
-    cells = explained.facts()[0]
-    maps = "".join(_of_map(cell) for cell in cells)
-    facts = {
-        "Method": cells[0].title,
-        "Layer": cells[0].place,
-        "Layout": "; ".join(explained.layouts),
+    row = seen.explained.facts()[0]
+    maps = [
+        (
+            {
+                "Explained": facts.subject,
+                "Probability": percent(facts.probability),
+                "Score": f"{facts.score:.4g}",
+            }.items(),
+            facts.diagnosis,
+        )
+        for facts in row
+    ]
+    rows = {
+        "Method": row[0].title,
+        "Layer": row[0].place,
+        "Layout": "; ".join(row[0].layout),
         "Time": _seconds(seen.seconds),
     }
-    rows = "".join(
-        f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items()
-    )
-    notes = "".join(f'<p class="note">{escape(one)}</p>' for one in seen.notes)
-    return f'<section aria-label="Numbers">{maps}<dl class="facts">{rows}</dl>{notes}</section>'
-
-
-def _of_map(cell: Facts) -> str:
-    figures = {
-        "Explained": cell.subject,
-        "Probability": percent(cell.probability),
-        "Score": f"{cell.score:.4g}",
-    }
-    rows = "".join(
-        f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in figures.items()
-    )
-    word = str(cell.diagnosis)
-    kind = "good" if word == "ok" else "doubt"
-    said = cell.diagnosis.message or "no fault was found in this map."
-    return (
-        f'<dl class="figures">{rows}</dl>'
-        f'<p class="diagnosis {kind}"><b>{escape(word)}</b> '
-        f"<span>{escape(_capital(said))}</span></p>"
-    )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return filled(_HTML, "numbers", maps, rows.items(), seen.notes)
 
 
 def _seconds(seconds: float) -> str:
