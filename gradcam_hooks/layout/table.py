@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -73,6 +74,17 @@ class LayerRow:
     recommended: bool = False
     channels: int | None = None
 
+    @property
+    def size(self) -> str:
+        """The shape for people, such as ``"1x64x8x8"``."""
+        return self.shape if isinstance(self.shape, str) else "x".join(map(str, self.shape))
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is remarkable of its runs; nothing of most."""
+        several = [f"runs {self.calls} times"] if self.calls > 1 else []
+        return several + (["no gradient"] if self.spatial and self.gradient is False else [])
+
 
 @dataclass(frozen=True)
 class LayerTable(Sequence[LayerRow]):
@@ -96,20 +108,25 @@ class LayerTable(Sequence[LayerRow]):
         return iter(self.rows)
 
     def __rich__(self) -> object:
+        """The recommended layer marked; what is dim has no space to explain."""
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=f"Layers of {self.model}, in the order they ran", title_justify="left")
-        for heading in ("layer", "type", "output", "layout", "calls", "gradient", ""):
-            table.add_column(heading, no_wrap=heading == "layer")
+        table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+        table.title, table.title_justify = f"Layers of {self.model}, in the order they ran", "left"
+        for heading in ("layer", "type", "output", ""):
+            table.add_column(heading, overflow="fold")
         for row in self.rows:
-            shape = row.shape if isinstance(row.shape, str) else "x".join(map(str, row.shape))
-            reached = {True: "yes", False: "no", None: "-"}[row.gradient]
-            mark = "<- recommended" if row.recommended else ""
-            style = "bold green" if row.recommended else None if row.spatial else "dim"
-            name = row.name or "(the model itself)"
-            table.add_row(
-                name, row.type, shape, row.layout, str(row.calls), reached, mark, style=style
-            )
+            axes = re.sub(r"=\d+", "", row.layout)  # the sizes stand beside
+            notes = [
+                *(["<- recommended"] if row.recommended else []),
+                *([axes] if row.spatial and not axes.startswith("b c") else []),
+                *row.remarks,
+            ]
+            cells = (row.name or "(the model itself)", row.type, row.size, "; ".join(notes))
+            style = "bold green" if row.recommended else "" if row.spatial else "dim"
+            table.add_row(*map(Text, cells), style=style)
         return table
 
     def __str__(self) -> str:

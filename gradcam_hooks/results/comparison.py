@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,8 +29,6 @@ __all__ = ["Cell", "Comparison"]
 
 _HEIGHT = 288
 """Of a cell's picture, in pixels at most."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class Comparison:
         return figure(self._repr_png_(), repr(self))
 
     def _sheet(self) -> Floats:
-        from gradcam_hooks.images.sheets import sheet
+        from gradcam_hooks.images.sheets import in_rows, sheet
 
         bare = self._drawn(self.explanations[0], bare=True)
         pictures = [
@@ -147,14 +145,16 @@ class Comparison:
             order = (*first, *(axis for axis in range(3) if axis not in first))
             lines = [("what was explained",), *(_lines(cell, order) for cell in self.cells)]
             wide = self.columns or ceil(sqrt(1.5 * len(lines)))
-            return sheet(_rows([bare, *pictures], wide), captions=_rows(lines, wide), most=_HEIGHT)
+            return sheet(
+                in_rows([bare, *pictures], wide), captions=in_rows(lines, wide), most=_HEIGHT
+            )
         *down, across = varying
         wide = self.shape[across]
         rest = [axis for axis in range(3) if axis not in varying]
         starts = range(0, len(self.cells), wide)
         return sheet(
-            _rows(pictures, wide),
-            captions=_rows([_lines(cell, rest) for cell in self.cells], wide),
+            in_rows(pictures, wide),
+            captions=in_rows([_lines(cell, rest) for cell in self.cells], wide),
             columns=[self._title(range(i, len(self.cells), wide), (across,)) for i in range(wide)],
             titles=[self._title(range(start, start + wide), down) for start in starts],
             most=_HEIGHT,
@@ -172,12 +172,12 @@ class Comparison:
     def _drawn(self, explanation: Explanation, *, bare: bool = False) -> Floats:
         """The map on its picture; of a method that gives several maps, a block of them."""
         from gradcam_hooks.images.encoding import shrunk
-        from gradcam_hooks.images.sheets import sheet
+        from gradcam_hooks.images.sheets import in_rows, sheet
 
         (maps,) = explanation.drawn(self.style.but(alpha=0) if bare else self.style)
         if bare or len(maps) == 1:
             return shrunk(maps[0], 3 * _HEIGHT)
-        rows = _rows(maps, ceil(sqrt(len(maps))))
+        rows = in_rows(maps, ceil(sqrt(len(maps))))
         return sheet(rows, most=max(1, min(_HEIGHT, len(maps[0])) // len(rows) - 8))
 
 
@@ -201,7 +201,3 @@ def _note(reason: str, like: Floats) -> Floats:
     width = max(176, round(like.shape[1] * height / like.shape[0]))
     paper = lettered([reason], width, size=13, height=height, ground=238)
     return np.ascontiguousarray(paper)
-
-
-def _rows(cells: Sequence[_T], wide: int) -> list[Sequence[_T]]:
-    return [cells[start : start + wide] for start in range(0, len(cells), wide)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from gradcam_hooks.apps.cli import flags
 from gradcam_hooks.apps.cli.terminal import (
@@ -20,7 +21,6 @@ from gradcam_hooks.apps.cli.terminal import (
     mistakes_told,
     note,
     say,
-    show_layers,
     show_method,
     show_methods,
     show_records,
@@ -270,7 +270,7 @@ def layers(
             raise ModelError(
                 f"the network fails on an input of shape {shape}: {type(error).__name__}: {error}"
             ) from error
-    show_layers(found)
+    Console().print(found)
 
 
 @app.command()

@@ -40,7 +40,6 @@ from gradcam_hooks.errors import (
 
 if TYPE_CHECKING:
     from gradcam_hooks.apps.batch.records import Record
-    from gradcam_hooks.layout.table import LayerTable
     from gradcam_hooks.methods import Method
 
 __all__ = [
@@ -49,7 +48,6 @@ __all__ = [
     "note",
     "plain",
     "say",
-    "show_layers",
     "show_method",
     "show_methods",
     "show_records",
@@ -155,25 +153,6 @@ def table(*headings: str) -> Table:
     for heading in headings:
         made.add_column(heading, overflow="fold")
     return made
-
-
-def show_layers(layers: LayerTable) -> None:
-    """The layers of a network, the recommended one marked; what is dim has no space to explain."""
-    made = table("layer", "type", "output", "")
-    for row in layers:
-        shape = row.shape if isinstance(row.shape, str) else "x".join(map(str, row.shape))
-        usual = not row.spatial or row.layout.endswith("(channels-first)")
-        remarks = [
-            *(["<- recommended"] if row.recommended else []),
-            *([] if usual else [row.layout.rpartition("(")[2].removesuffix(")")]),
-            *([f"runs {row.calls} times"] if row.calls > 1 else []),
-            *(["no gradient"] if row.spatial and row.gradient is False else []),
-        ]
-        made.add_row(
-            *map(plain, (row.name or "(the network)", row.type, shape, "; ".join(remarks))),
-            style="bold green" if row.recommended else "" if row.spatial else "dim",
-        )
-    Console().print(made)
 
 
 def show_methods(methods: Sequence[Method]) -> None:

@@ -6,7 +6,7 @@ comes back as lines.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from gradcam_hooks.models import load_model
 
 __all__ = ["show"]
 
-_CELL, _GAP, _CAPTION, _MARGIN = 176, 8, 24, 96
+_HEIGHT = 176
+"""Of a picture on the sheet, in pixels."""
 
 
 def show(out: Path) -> list[str]:
@@ -120,32 +121,19 @@ def _said(record: Record) -> str:
     return f"{record.label}, {record.probability:.2f}"
 
 
-def _draw(found: dict[str, list[Record]], out: Path, sheet: Path) -> None:
+def _draw(found: Mapping[str, list[Record]], out: Path, path: Path) -> None:
     """Three rows: the pictures, and the maps of each network, with what it said."""
-    from PIL import Image, ImageDraw, ImageFont
+    from gradcam_hooks.images.sheets import sheet
 
-    step = (_CELL + _GAP, _CELL + _CAPTION + _GAP)
-    size = (_MARGIN + step[0] * len(demo.IMAGES), step[1] * (1 + len(found)))
-    canvas = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(15)
-
-    def row(number: int, heading: str, cells: Sequence[tuple[Path, str]]) -> None:
-        top = number * step[1] + _GAP // 2
-        draw.multiline_text((_GAP, top + _CELL // 2 - 20), heading, "black", font, spacing=6)
-        for column, (path, caption) in enumerate(cells):
-            left = _MARGIN + column * step[0]
-            canvas.paste(
-                load_image(path).resize((_CELL, _CELL), Image.Resampling.LANCZOS), (left, top)
-            )
-            draw.text((left, top + _CELL + 2), caption, "black", font)
-
-    row(0, "picture", [(path, _label(path)) for path in demo.IMAGES])
-    for number, (name, records) in enumerate(found.items(), 1):
-        cells = []
-        for record in records:
-            if record.error is not None or record.overlay is None:
-                continue
-            cells.append((out / name / record.overlay, _said(record)))
-        row(number, f"{name}\nnetwork", cells)
-    save_image(sheet, to_float(canvas))
+    rows = {"picture": [(image, _label(image)) for image in demo.IMAGES]}
+    for name, records in found.items():
+        rows[f"{name} network"] = [
+            (out / name / one.overlay, _said(one)) for one in records if one.overlay is not None
+        ]
+    drawn = sheet(
+        [[to_float(load_image(image)) for image, _ in row] for row in rows.values()],
+        captions=[[(word,) for _, word in row] for row in rows.values()],
+        titles=list(rows),
+        most=_HEIGHT,
+    )
+    save_image(path, drawn)

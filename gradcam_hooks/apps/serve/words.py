@@ -58,12 +58,11 @@ def heading(loaded: LoadedModel) -> str:
 
 def layer_words(row: LayerRow) -> str:
     """A layer for a list: its name, what is remarkable, its type and its shape."""
-    shape = row.shape if isinstance(row.shape, str) else "x".join(map(str, row.shape[1:]))
+    shape = row.size.partition("x")[2]  # of one picture
     parts = [
         row.name,
         *(["recommended"] if row.recommended else []),
-        *([f"runs {row.calls} times"] if row.calls > 1 else []),
-        *(["no gradient"] if row.gradient is False else []),
+        *row.remarks,
         f"{row.type} {shape}",
     ]
     return " · ".join(parts)

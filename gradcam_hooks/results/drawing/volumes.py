@@ -31,7 +31,6 @@ _COUNT = 9
 _LEAST = 128
 """The shorter side of a slice, in pixels at least: a smaller one is enlarged by a whole number."""
 
-_SIZE = 13
 _GAP = 3  # less than between the pictures of a sheet, so that a montage is seen as one
 
 
@@ -158,7 +157,7 @@ def _cell(
 
 def _montage(cells: Sequence[Floats], titles: Sequence[str]) -> Floats:
     """Slices side by side, each above its name, on paper that is a little wider than high."""
-    from gradcam_hooks.images.lettering import lettered
+    from gradcam_hooks.images.sheets import in_rows, sheet
 
     height, width = cells[0].shape[:2]
     count = len(cells)
@@ -170,17 +169,13 @@ def _montage(cells: Sequence[Floats], titles: Sequence[str]) -> Floats:
         return abs(shape) + 2 * (wide * down - count) / (wide * down)
 
     wide = min(range(1, count + 1), key=amiss)
-    named = [
-        np.concatenate([cell, lettered([title], width, size=_SIZE)])
-        for cell, title in zip(cells, titles, strict=True)
-    ]
-    tall = named[0].shape[0]
-    down = math.ceil(count / wide)
-    paper = np.ones((down * tall, wide * (width + _GAP) - _GAP, 3), np.float32)
-    for number, cell in enumerate(named):
-        top, left = number // wide * tall, number % wide * (width + _GAP)
-        paper[top : top + tall, left : left + width] = cell
-    return paper
+    return sheet(
+        in_rows(cells, wide),
+        captions=in_rows([(title,) for title in titles], wide),
+        most=height,
+        least=0,
+        gap=_GAP,
+    )
 
 
 def _read(given: object) -> tuple[Floats, bool]:
