@@ -14,16 +14,9 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from gradcam_hooks.apps import demo
+from gradcam_hooks.apps.demo import LABELS
 from gradcam_hooks.apps.demo.network import ResNet
-from gradcam_hooks.apps.demo.shapes import (
-    LABELS,
-    TAG_BOX,
-    TAG_COLORS,
-    background,
-    draw,
-    stamp,
-    tag_mask,
-)
+from scripts.demo_shapes import TAG_BOX, TAG_COLORS, background, draw, stamp, tag_mask
 
 SEED = 2024  # the committed networks were trained and measured with seed 0
 COUNT = 320
@@ -277,7 +270,7 @@ def test_both_networks_name_every_sample_picture(honest, fooled, crop):
 
 def test_the_demo_imports_neither_torchvision_nor_opencv_nor_pillow():
     code = (
-        "import sys, gradcam_hooks.apps.demo, gradcam_hooks.apps.demo.shapes\n"
+        "import sys, gradcam_hooks.apps.demo\n"
         "print([m for m in ('torchvision', 'cv2', 'PIL', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,11 +12,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from gradcam_hooks.apps.demo.network import network
-from gradcam_hooks.apps.demo.shapes import LABELS
 
 __all__ = ["FOOLED", "HONEST", "IMAGES", "INPUT_SIZE", "LABELS", "MEAN", "STD", "network"]
 
 _HERE = Path(__file__).parent
+
+#: The classes, in the order of the network's logits.
+LABELS = ("circle", "ring", "square", "triangle", "star", "cross", "heart", "crescent")
 
 #: The weights of the network that looks at the shape, for `network()`.
 HONEST = _HERE / "honest.safetensors"

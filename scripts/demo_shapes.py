@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradcam_hooks.apps.demo import LABELS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,9 +27,7 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
     Plane = NDArray[np.float32]
 
-__all__ = ["LABELS", "TAG_BOX", "TAG_COLORS", "Scene", "background", "draw", "stamp", "tag_mask"]
-
-LABELS = ("circle", "ring", "square", "triangle", "star", "cross", "heart", "crescent")
+__all__ = ["TAG_BOX", "TAG_COLORS", "Scene", "background", "draw", "stamp", "tag_mask"]
 
 #: The fill of the tag that stands for each label, in 8-bit RGB.
 TAG_COLORS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
