@@ -6,12 +6,12 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from markupsafe import escape
 from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
