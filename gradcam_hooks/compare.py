@@ -107,8 +107,9 @@ def _kinds(methods: Sequence[MethodSpec] | MethodSpec) -> list[type[Explainer]]:
     Raises:
         MethodNotFound: there is no such method.
     """
-    several = isinstance(methods, Sequence) and not isinstance(methods, str)
-    return [explainer_class(one) for one in (methods if several else [methods])]
+    if isinstance(methods, Sequence) and not isinstance(methods, str):
+        return list(map(explainer_class, methods))
+    return [explainer_class(methods)]
 
 
 def _own(
