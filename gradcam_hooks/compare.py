@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from torch import nn
 
+from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import GradCamHooksError, InputError, LayerNotFound, MethodNotFound
 from gradcam_hooks.explainers import Explainer, MethodSpec, explain, explainer_class
 from gradcam_hooks.methods import METHODS, Method
@@ -75,8 +76,8 @@ def compare(
     >>> compare(model, torch.rand(1, 3, 32, 32), targets=[0, 1, 2])
     Comparison(1 method, 1 layer, 3 targets; 3 of 3 explained)
     """
-    if columns is not None and columns < 1:
-        raise InputError(f"columns= is a whole number from 1 up, not {columns!r}.")
+    if columns is not None:
+        check_count(columns, "columns")
     style = Style().but(alpha=alpha, colormap=colormap)
     usual = _METHODS if layers is None and targets is None else ("gradcam",)
     quick = methods == "all"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from gradcam_hooks.checks import check_range
 from gradcam_hooks.errors import InputError
 
 if TYPE_CHECKING:
@@ -138,8 +139,7 @@ def blend(
             f"the map has the shape {np.shape(heat)}, and the image {size}; "
             "Geometry.place puts a map of the input's size on the original picture"
         )
-    if not 0 <= alpha <= 1:
-        raise InputError(f"alpha is the map's weight and lies in [0, 1]; got {alpha!r}")
+    check_range(alpha, "alpha", 0, 1, ends="[]", what="the map's weight,", error=InputError)
     mixed: Floats = picture * np.float32(1 - alpha) + colorize(heat, colormap) * np.float32(alpha)
     if seen is None:
         return mixed

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from gradcam_hooks.checks import check_count, check_one_of
 from gradcam_hooks.errors import ImageError, InputError
 from gradcam_hooks.images.colors import (
     to_uint8,
@@ -200,13 +201,10 @@ class Preprocess:
     def __post_init__(self) -> None:
         if not (isinstance(self.size, Sequence) and len(self.size) == 2):
             raise InputError(f"size must be (height, width), such as (224, 224); got {self.size!r}")
-        if not all(_whole(side) for side in self.size):
-            raise InputError(f"size must be two whole numbers of at least 1; got {self.size!r}")
-        object.__setattr__(self, "size", tuple(self.size))
+        sides = [check_count(one, "each number of size=", error=InputError) for one in self.size]
+        object.__setattr__(self, "size", tuple(sides))
         for name, kind in (("fit", Fit), ("interpolation", Interpolation)):
-            word, known = getattr(self, name), get_args(kind)
-            if word not in known:
-                raise InputError(f"{name} must be one of {', '.join(known)}; got {word!r}")
+            check_one_of(getattr(self, name), name, get_args(kind), error=InputError)
         for name in ("mean", "std"):
             object.__setattr__(self, name, _three(name, getattr(self, name)))
         if min(self.std) <= 0:
@@ -215,11 +213,8 @@ class Preprocess:
             return
         if self.fit != "crop":
             raise InputError(f"resize is for fit='crop'; with fit={self.fit!r} leave it out")
-        if not _whole(self.resize) or self.resize < max(self.size):
-            raise InputError(
-                f"resize is the shorter side before the crop of {self.size}, a whole number of at "
-                f"least {max(self.size)}; got {self.resize!r}"
-            )
+        what = f"resize=, the shorter side before the crop of {self.size},"
+        check_count(self.resize, what, least=max(self.size), error=InputError)
 
     def __call__(self, image: Image.Image) -> tuple[torch.Tensor, Geometry]:
         """The network's input, float32 `(3, height, width)`, and where it lies on the picture.
@@ -274,10 +269,6 @@ class Preprocess:
             "std": list(self.std),
             "interpolation": self.interpolation,
         }
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _three(name: str, value: Sequence[float]) -> tuple[float, float, float]:

@@ -11,8 +11,9 @@ import math
 import torch
 from torch import Tensor
 
+from gradcam_hooks.checks import check_range
 from gradcam_hooks.methods.registry import method
-from gradcam_hooks.runs.checks import check_range
+from gradcam_hooks.runs.masks import filtered
 from gradcam_hooks.runs.run import Run
 
 __all__ = ["center_gaussian", "fake_cam", "random_map", "sobel"]
@@ -100,7 +101,8 @@ def sobel(run: Run) -> list[Tensor]:
     for axis in range(len(run.size)):
         edge = gray
         for along in range(len(run.size)):
-            edge = _filtered(edge, slope if along == axis else smooth, along + 1)
+            kernel = slope if along == axis else smooth
+            edge = filtered(edge, kernel, along + 1, "replicate")
         total = total + edge.square()
     return [_for_each(run, total.sqrt())]
 
@@ -128,12 +130,3 @@ def _for_each(run: Run, maps: Tensor) -> Tensor:
     """``(batch, *size)`` for each of the run's targets."""
     targets = run.scores.shape[1:]
     return maps[:, None].expand(-1, *targets, *maps.shape[1:]) if targets else maps
-
-
-def _filtered(values: Tensor, kernel: Tensor, axis: int) -> Tensor:
-    """Correlation with three taps along an axis, the ends repeated."""
-    ends = values.narrow(axis, 0, 1), values.narrow(axis, values.shape[axis] - 1, 1)
-    longer = torch.cat([ends[0], values, ends[1]], axis)
-    cells = values.shape[axis]
-    parts = [weight * longer.narrow(axis, i, cells) for i, weight in enumerate(kernel)]
-    return torch.stack(parts).sum(0)

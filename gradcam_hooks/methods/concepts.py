@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import LayerError, OptionError, TargetError
 from gradcam_hooks.methods.registry import Found, method
 from gradcam_hooks.runs.run import Run, TappedLayer
@@ -151,14 +152,13 @@ def dff(run: Run, *, concepts: int = 4, steps: int = 200) -> Found:
     layer = run.layers[0]
     activation = layer.activation()
     most = min(activation.shape[1], len(activation) * activation[0, 0].numel())
-    for name, value, high in (("concepts", concepts, most), ("steps", steps, None)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise OptionError(f"{name}= is a whole number from 1 up, not {value!r}.")
-        if high is not None and value > high:
-            raise OptionError(
-                f"concepts={value} is more than the {high} that {tuple(activation.shape)} holds: "
-                "as many as there are channels, or positions in all images, at most."
-            )
+    check_count(concepts, "concepts")
+    check_count(steps, "steps")
+    if concepts > most:
+        raise OptionError(
+            f"concepts={concepts} is more than the {most} that {tuple(activation.shape)} holds: "
+            "as many as there are channels, or positions in all images, at most."
+        )
     if run.scores.ndim > 1:
         raise TargetError(
             f"the maps of Deep Feature Factorization are of concepts, so target= is None (each "

@@ -13,8 +13,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from gradcam_hooks.checks import check_flag
 from gradcam_hooks.methods.registry import method
-from gradcam_hooks.runs.checks import check_flag
+from gradcam_hooks.runs.masks import filtered
 from gradcam_hooks.runs.run import Run
 from gradcam_hooks.runs.tail import Tail
 
@@ -127,19 +128,8 @@ def _kept_at(tail: Tail, part: slice, *, gaussian: bool) -> Tensor:
     own = (copies * mask).flatten(2).sum(2).view(*copies.shape[:2], *[1] * len(space))
     if gaussian:
         for axis in range(2, mask.ndim):
-            mask = _blurred(mask, axis)
+            mask = filtered(mask, mask.new_tensor([0.25, 0.5, 0.25]), axis, "constant")
     return own * mask
-
-
-def _blurred(mask: Tensor, axis: int) -> Tensor:
-    """``(1, 2, 1) / 4`` along an axis, with nothing beyond the ends."""
-    cells = mask.shape[axis]
-    blurred = mask / 2
-    if cells > 1:
-        inner, outer = mask.narrow(axis, 0, cells - 1), mask.narrow(axis, 1, cells - 1)
-        blurred.narrow(axis, 1, cells - 1).add_(inner / 4)
-        blurred.narrow(axis, 0, cells - 1).add_(outer / 4)
-    return blurred
 
 
 def _step(run: Run, index: int, count: int) -> Callable[[int], None]:

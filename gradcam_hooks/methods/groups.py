@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gradcam_hooks.checks import check_count, check_flag
 from gradcam_hooks.maps import spread
 from gradcam_hooks.methods.registry import method
-from gradcam_hooks.runs.checks import check_count, check_flag
 from gradcam_hooks.runs.masks import blurred, masks_of, variant_scores
 from gradcam_hooks.runs.run import Run
 

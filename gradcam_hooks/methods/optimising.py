@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradcam_hooks.checks import check_count, check_one_of, check_range
 from gradcam_hooks.methods.registry import method
-from gradcam_hooks.runs.checks import check_count, check_one_of, check_range
 from gradcam_hooks.runs.masks import masks_of
 from gradcam_hooks.runs.run import NoPath, Run
 

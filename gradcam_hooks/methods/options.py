@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Mapping
 
+from gradcam_hooks.checks import check_flag
 from gradcam_hooks.errors import OptionError
 from gradcam_hooks.methods.registry import METHODS, Method
-from gradcam_hooks.runs.checks import check_flag
 
 __all__ = ["check_options"]
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradcam_hooks.checks import check_count, check_flag, check_range
 from gradcam_hooks.maps import resize
 from gradcam_hooks.methods.registry import method
-from gradcam_hooks.runs.checks import check_count, check_flag, check_range
 from gradcam_hooks.runs.masks import variant_scores
 from gradcam_hooks.runs.run import Run
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradcam_hooks.checks import check_count, check_one_of, check_range
 from gradcam_hooks.errors import OptionError
 from gradcam_hooks.maps import spread
 from gradcam_hooks.methods.registry import method
-from gradcam_hooks.runs.checks import check_count, check_one_of, check_range
 from gradcam_hooks.runs.masks import chances, masks_of, variant_scores
 from gradcam_hooks.runs.run import NoPath, Run
 

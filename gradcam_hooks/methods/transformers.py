@@ -15,7 +15,8 @@ import torch.nn.functional as F  # noqa: N812  (as everywhere in torch)
 from torch import Tensor
 
 from gradcam_hooks.attention.run import see
-from gradcam_hooks.errors import LayerError, OptionError
+from gradcam_hooks.checks import check_one_of, check_range
+from gradcam_hooks.errors import LayerError
 from gradcam_hooks.methods.registry import method
 from gradcam_hooks.network.modules import describe
 from gradcam_hooks.runs.run import Run
@@ -162,12 +163,8 @@ def attention_rollout(
     Returns:
         One map ``(batch, [targets,] *space)``, the same for every target.
     """
-    if head_fusion not in get_args(HeadFusion):
-        legal = ", ".join(map(repr, get_args(HeadFusion)))
-        raise OptionError(f"head_fusion= is one of {legal}, not {head_fusion!r}.")
-    number = isinstance(discard_ratio, int | float) and not isinstance(discard_ratio, bool)
-    if not number or not 0 <= discard_ratio < 1:
-        raise OptionError(f"discard_ratio= is a share from 0 up to under 1, not {discard_ratio!r}.")
+    check_one_of(head_fusion, "head_fusion", get_args(HeadFusion))
+    check_range(discard_ratio, "discard_ratio", 0, 1, ends="[)", what="a share")
     seen = see(run)
     layers, batch = seen.layers(start_layer), run.batch
     weights = [one.split(one.weights.detach(), batch) for one in layers]

@@ -18,6 +18,7 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
+from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import DeviceError, ModelError
 from gradcam_hooks.images import Preprocess
 from gradcam_hooks.models.architectures import Architecture, find_architecture
@@ -96,8 +97,8 @@ def load_model(
     ('random', ('cat', 'dog'), (224, 224), False)
     """
     target = _device(device)
-    if num_classes is not None and num_classes < 1:
-        raise ModelError(f"num_classes must be at least 1; got {num_classes}")
+    if num_classes is not None:
+        check_count(num_classes, "num_classes", error=ModelError)
     asked = None if labels is None else read_labels(labels)
     with importable(name):
         architecture = find_architecture(name)
@@ -120,10 +121,10 @@ def load_model(
     own = tuple(member.meta["categories"]) if member is not None else ()
     given = asked or own or carried
     if num_classes is not None:
-        _check_count(architecture, model, head, f"num_classes={num_classes}", num_classes)
+        _check_classes(architecture, model, head, f"num_classes={num_classes}", num_classes)
     if given:
         what = f"{len(given)} labels" + ("" if asked or own else f" in '{weights}' (pass labels=)")
-        _check_count(architecture, model, head, what, len(given))
+        _check_classes(architecture, model, head, what, len(given))
     return LoadedModel(
         model.eval().to(target),
         name,
@@ -264,7 +265,7 @@ def _image_size(key: str, checkpoint: Checkpoint) -> dict[str, object]:
     return {}
 
 
-def _check_count(
+def _check_classes(
     architecture: Architecture, model: nn.Module, head: Head | None, what: str, count: int
 ) -> None:
     """What was given for the classes agrees with the model that was built."""

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from gradcam_hooks.checks import check_one_of, check_range
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.colors import to_uint8
 
@@ -50,11 +51,7 @@ class Cut:
     quantile: float | None = None
 
     def __post_init__(self) -> None:
-        known = get_args(CutMethod)
-        if self.method not in known:
-            raise InputError(
-                f"a map is cut by method= {', '.join(map(repr, known))}, not {self.method!r}."
-            )
+        check_one_of(self.method, "method", get_args(CutMethod), error=InputError)
         for name in ("threshold", "quantile"):
             number = getattr(self, name)
             if number is None:
@@ -63,8 +60,7 @@ class Cut:
                 raise InputError(
                     f"{name}= is for method={name!r}; with method={self.method!r} leave it out."
                 )
-            if not 0 <= number <= 1:
-                raise InputError(f"{name}= lies in [0, 1], as maps do; got {number!r}.")
+            check_range(number, name, 0, 1, ends="[]", error=InputError)
 
     def level(self, values: npt.NDArray[np.float32]) -> float:
         """The least value that counts, given all values of a map."""

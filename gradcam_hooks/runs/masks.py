@@ -7,6 +7,8 @@ with it; the network runs without gradients. Knows runs and chunks; knows no met
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ from gradcam_hooks.runs.belonging import inputs_of, scores_of
 from gradcam_hooks.runs.chunks import in_chunks, size_for
 from gradcam_hooks.runs.run import Run
 
-__all__ = ["blurred", "chances", "masks_of", "variant_scores"]
+__all__ = ["blurred", "chances", "filtered", "masks_of", "variant_scores"]
 
 _AHEAD = 64
 """How many times its own size an image takes on its way through a network, roughly."""
@@ -80,15 +82,32 @@ def blurred(images: Tensor, cells: int, width: float) -> Tensor:
         width: its standard deviation, in cells.
     """
     for axis in range(2, images.ndim):
-        size = images.shape[axis]
-        half = min(cells // 2, size - 1)
+        half = min(cells // 2, images.shape[axis] - 1)
         at = torch.arange(-half, half + 1, dtype=images.dtype, device=images.device)
         kernel = torch.softmax(-at.square() / (2 * width**2), 0)
-        unit = torch.eye(size, dtype=images.dtype, device=images.device)[None]
-        mirrored = functional.pad(unit, (half, half), mode="reflect")
-        weights = functional.conv1d(mirrored.transpose(0, 1), kernel[None, None])[:, 0]
-        images = (images.movedim(axis, -1) @ weights).movedim(-1, axis)
+        images = filtered(images, kernel, axis, "reflect")
     return images
+
+
+def filtered(
+    values: Tensor,
+    kernel: Tensor,
+    axis: int,
+    borders: Literal["constant", "reflect", "replicate"],
+) -> Tensor:
+    """Correlation with a kernel of odd length along one axis; ``borders`` as `functional.pad` has.
+
+    Tap by tap, as fast as a convolution of one channel is on a CPU, and without the rounding that
+    a GPU's convolutions are allowed.
+
+    >>> filtered(torch.tensor([0.0, 4.0, 0.0, 8.0]), torch.tensor([0.25, 0.5, 0.25]), 0, "constant")
+    tensor([1., 2., 3., 4.])
+    """
+    moved, half, cells = values.movedim(axis, -1), len(kernel) // 2, values.shape[axis]
+    longer = functional.pad(moved.reshape(-1, cells), (half, half), mode=borders)
+    taps = (weight * longer[:, at : at + cells] for at, weight in enumerate(kernel))
+    total: Tensor = reduce(torch.add, taps)
+    return total.view(moved.shape).movedim(-1, axis)
 
 
 def chances(run: Run) -> Callable[[int], torch.Generator]:

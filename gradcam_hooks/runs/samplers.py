@@ -15,8 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from gradcam_hooks.checks import check_count, check_range
 from gradcam_hooks.errors import OptionError
-from gradcam_hooks.runs.checks import check_count
 from gradcam_hooks.runs.run import Run
 
 __all__ = ["Augment", "Integrate", "Noise", "Sampler", "noisy"]
@@ -50,7 +50,7 @@ class Noise:
 
     def __post_init__(self) -> None:
         check_count(self.samples, "samples")
-        _check_share(self.std)
+        check_range(self.std, "std", 0, ends="[)", what="a share of the image's range,")
 
     def raws(self, run: Run, rule: _Rule) -> list[Tensor]:
         """The rule on the clean activation and the mean gradient."""
@@ -180,8 +180,3 @@ def _mean(samples: Iterator[list[list[Tensor]]]) -> list[list[Tensor]]:
             for i, tensor in enumerate(one):
                 mine[i] = mine[i] + tensor
     return [[tensor / count for tensor in one] for one in total]
-
-
-def _check_share(std: object) -> None:
-    if isinstance(std, bool) or not isinstance(std, int | float) or not 0 <= std < float("inf"):
-        raise OptionError(f"std= is a share of the image's range, from 0 up, not {std!r}.")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradcam_hooks.checks import check_one_of, check_range
 from gradcam_hooks.errors import TargetError
 from gradcam_hooks.network.tree import children
 from gradcam_hooks.targets.checks import labelled, legal, number, numbered, whole
@@ -92,17 +93,15 @@ class Box:
         object.__setattr__(self, "label", _classes(self.label))
         for name, kind in (("part", Part), ("head", Head), ("missing", Missing)):
             value = getattr(self, name)
-            if value not in get_args(kind) and not (name == "head" and value is None):
-                ways = ", ".join(map(repr, get_args(kind)))
-                raise TargetError(f"Box({name}=) is one of {ways}, not {value!r}.")
+            if value is not None or name != "head":
+                check_one_of(value, f"Box({name}=)", get_args(kind), error=TargetError)
         if self.size is not None:
             size = tuple(self.size) if isinstance(self.size, Sequence) else ()
             if len(size) != 2 or 0 in size:
                 raise TargetError(f"Box(size=) is (height, width) in pixels, not {self.size!r}.")
             size = tuple(whole(one, "each number of Box(size=)") for one in size)
             object.__setattr__(self, "size", size)
-        if type(self.iou) not in (int, float) or not 0 < self.iou <= 1:
-            raise TargetError(f"Box(iou=) is above 0 and at most 1, not {self.iou!r}.")
+        check_range(self.iou, "Box(iou=)", 0, 1, error=TargetError)
         if self.box is not None:
             if self.index is not None:
                 raise TargetError("Box takes box= or index=, not both.")

@@ -6,11 +6,11 @@ Knows tensors and containers; knows no target.
 from __future__ import annotations
 
 import difflib
-import operator
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import OutputError, TargetError
 from gradcam_hooks.network.tree import drawn
 
@@ -23,13 +23,7 @@ def whole(value: object, name: str) -> int:
     Raises:
         TargetError: it is none.
     """
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]  # anything else raises TypeError
-    except TypeError:
-        number = -1
-    if number < 0 or isinstance(value, bool):
-        raise TargetError(f"{name} is a whole number from 0 up, not {value!r}.")
-    return number
+    return check_count(value, name, least=0, error=TargetError)
 
 
 def numbered(value: object, name: str) -> int | str:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import OutputError, TargetError
 from gradcam_hooks.network.outputs import find_logits
 from gradcam_hooks.targets.checks import detections, labelled
@@ -42,8 +43,7 @@ class TopK:
     k: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
-            raise TargetError(f"TopK takes a whole number from 1 up, not {self.k!r}.")
+        check_count(self.k, "TopK(k=)", error=TargetError)
 
 
 @dataclass(frozen=True)

@@ -121,9 +121,7 @@ def _queries(
             "input's size too, Box(..., size=(height, width))."
         )
     height, width = size or (1, 1)
-    center, extent = boxes[..., :2], boxes[..., 2:]
-    corners = torch.cat([center - extent / 2, center + extent / 2], -1)
-    corners = corners * corners.new_tensor([width, height, width, height])
+    corners = _corners(boxes) * boxes.new_tensor([width, height, width, height])
     if head is None and kind in _SOFTMAX:
         head = "detr"
     elif head is None and kind.endswith("ObjectDetectionOutput"):
@@ -153,6 +151,14 @@ def _dense(boxes: Tensor, scores: Tensor, chances: Tensor, label: int | None) ->
     chances = chances.gather(-1, classes[..., None])[..., 0]
     rows = zip(boxes, scores, chances, classes, strict=True)
     return [Candidates(*row) for row in rows]
+
+
+def _corners(boxes: Tensor) -> Tensor:
+    """From centers and extents, ``(..., 4)`` both."""
+    from torchvision.ops import box_convert
+
+    corners: Tensor = box_convert(boxes, "cxcywh", "xyxy")
+    return corners
 
 
 def _raw(output: object) -> Tensor | None:
@@ -189,9 +195,7 @@ def _yolo(raw: Tensor, label: int | None, head: Head | None) -> list[tuple[Candi
         scores = scores[..., :1] * scores[..., 1:]
     if label is not None:
         legal(label, scores.shape[-1])
-    center, half = boxes[..., :2], boxes[..., 2:] / 2
-    corners = torch.cat([center - half, center + half], -1)
-    return [(one,) for one in _dense(corners, scores, scores.detach(), label)]
+    return [(one,) for one in _dense(_corners(boxes), scores, scores.detach(), label)]
 
 
 def _plausible(boxes: Tensor, scores: Tensor) -> bool:

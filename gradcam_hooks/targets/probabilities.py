@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradcam_hooks.checks import check_count, check_range
 from gradcam_hooks.errors import OutputError, TargetError
 from gradcam_hooks.network.outputs import find_logits
-from gradcam_hooks.targets.checks import described, labelled, legal, number, numbered, whole
+from gradcam_hooks.targets.checks import described, labelled, legal, number, numbered
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -201,10 +202,8 @@ class Finer(_OfOneClass):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if whole(self.count, "Finer(count=)") < 1:
-            raise TargetError(f"Finer(count=) is a whole number from 1 up, not {self.count!r}.")
-        if type(self.alpha) not in (int, float) or not 0 <= self.alpha < math.inf:
-            raise TargetError(f"Finer(alpha=) is a number from 0 up, not {self.alpha!r}.")
+        check_count(self.count, "Finer(count=)", error=TargetError)
+        check_range(self.alpha, "Finer(alpha=)", 0, ends="[)", error=TargetError)
         others = self.others
         if others is None:
             return

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from gradcam_hooks.checks import check_one_of
 from gradcam_hooks.errors import OutputError, TargetError
 from gradcam_hooks.network.outputs import find_logits
 from gradcam_hooks.network.tree import children, tensors
@@ -172,9 +173,7 @@ class Similarity:
     how: How = "cosine"
 
     def __post_init__(self) -> None:
-        if self.how not in get_args(How):
-            ways = ", ".join(map(repr, get_args(How)))
-            raise TargetError(f"Similarity(how=) is one of {ways}, not {self.how!r}.")
+        check_one_of(self.how, "Similarity(how=)", get_args(How), error=TargetError)
         reference = self.reference
         if not isinstance(reference, Tensor) or not reference.is_floating_point():
             what = reference.dtype if isinstance(reference, Tensor) else type(reference).__name__

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from torch import Tensor, nn
 
+from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import GradCamHooksError, InputError, OptionError
 from gradcam_hooks.explainers import Explainer, MethodSpec, Options, explainer
 from gradcam_hooks.images.colors import Floats, to_uint8
@@ -125,9 +126,8 @@ class ExplainWorst(Callback):
         options: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__()
-        for name, number in (("samples", samples), ("every_n_epochs", every_n_epochs)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise OptionError(f"{name}= is a whole number from 1 up, not {number!r}.")
+        check_count(samples, "samples")
+        check_count(every_n_epochs, "every_n_epochs")
         self.layer, self.method, self.target, self.truth = layer, method, target, truth
         self.samples, self.every_n_epochs, self.tag = samples, every_n_epochs, tag
         self.loss = loss or sample_losses

@@ -15,10 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LONGEST_FUNCTION, LONGEST_FILE = 60, 400
 STILL_LONGER = {
     "gradcam_hooks/answer.py:answer",
-    "gradcam_hooks/apps/cli/app.py:explain",
     "gradcam_hooks/apps/serve/page.py:build",
     "gradcam_hooks/apps/serve/page.py:_connect",
-    "gradcam_hooks/layout/rules.py:infer",
     "scripts/train_demo.py:card",
     "tests/apps/test_batch.py",
     "tests/apps/test_cli.py",

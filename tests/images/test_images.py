@@ -444,16 +444,19 @@ class TestPreprocess:
         ("fields", "text"),
         [
             ({"size": 224}, r"size must be \(height, width\), such as \(224, 224\); got 224"),
-            ({"size": (224, 0)}, "size must be two whole numbers of at least 1"),
-            ({"size": (224, 22.5)}, "size must be two whole numbers"),
-            ({"fit": "stretch"}, "fit must be one of squash, crop, letterbox; got 'stretch'"),
-            ({"interpolation": "cubic"}, "interpolation must be one of bilinear, bicubic"),
+            ({"size": (224, 0)}, r"each number of size= is a whole number from 1 up, not 0"),
+            ({"size": (224, 22.5)}, r"a whole number from 1 up, not 22\.5"),
+            ({"fit": "stretch"}, "fit= is one of 'squash', 'crop', 'letterbox', not 'stretch'"),
+            ({"interpolation": "cubic"}, "interpolation= is one of 'bilinear', 'bicubic'"),
             ({"mean": 0.5}, "mean must be three numbers"),
             ({"mean": (0.5, 0.5)}, "mean must be three numbers"),
             ({"std": (1, 1, float("nan"))}, "std must be finite"),
             ({"std": (1, 0, 1)}, "std divides the pixels and must be positive"),
             ({"resize": 256}, "resize is for fit='crop'; with fit='squash' leave it out"),
-            ({"fit": "crop", "resize": 200}, "at least 224; got 200"),
+            (
+                {"fit": "crop", "resize": 200},
+                r"crop of \(224, 224\), is a whole number from 224 up",
+            ),
         ],
     )
     def test_fields_out_of_their_range(self, fields: dict[str, object], text: str) -> None:

@@ -300,7 +300,7 @@ def test_labels_as_many_as_classes_are_wanted() -> None:
         load_model("squeezenet1_1", num_classes=5, labels=FIVE[:4])
     with pytest.raises(ModelError, match="4 labels do not fit 'squeezenet1_1', which has 1000"):
         load_model("squeezenet1_1", labels=FIVE[:4])
-    with pytest.raises(ModelError, match="num_classes must be at least 1; got 0"):
+    with pytest.raises(ModelError, match="num_classes= is a whole number from 1 up, not 0"):
         load_model("squeezenet1_1", num_classes=0)
 
 

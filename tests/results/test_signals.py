@@ -250,7 +250,7 @@ class TestSpectrograms:
         ({"y": (0, float("nan"), "Hz")}, "two different numbers"),
         ({"x": (0, 1)}, r"x= is \(start, end, unit\), such as"),
         ({"x": (0, 1, "s"), "rate": 5}, "give one of them"),
-        ({"rate": 0}, "greater than 0; got 0"),
+        ({"rate": 0}, "rate= is positions per second, above 0, not 0"),
     ],
     ids=["no extent", "nan", "two", "both", "rate"],
 )

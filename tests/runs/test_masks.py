@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import gradcam_hooks as gh
+from gradcam_hooks.runs.masks import blurred, filtered
 from tests.support.nets import images
 from tests.support.ranks import batch, curved
 
@@ -29,6 +31,32 @@ def many(channels: int = 24) -> nn.Sequential:
 
 def ask(name: str, model: nn.Module, x: Tensor, **more: object) -> gh.Explanation:
     return gh.explain(model, x, "2", method=name, target=1, **FEW[name], **more)  # type: ignore[arg-type]
+
+
+BORDERS = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}  # ours, NumPy's
+
+
+@pytest.mark.parametrize("borders", BORDERS)
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_filtered_is_a_correlation_along_one_axis(borders: str, axis: int) -> None:
+    values = torch.randn(4, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    kernel = torch.tensor([0.5, -1.0, 2.0, 0.25, 3.0], dtype=torch.float64)
+
+    def line(row: np.ndarray) -> np.ndarray:
+        return np.correlate(np.pad(row, 2, mode=BORDERS[borders]), kernel.numpy(), "valid")
+
+    expected = np.apply_along_axis(line, axis, values.numpy())
+    got = filtered(values, kernel, axis, borders).numpy()
+    np.testing.assert_allclose(got, expected, atol=1e-14)
+
+
+def test_a_signal_as_long_as_a_minute_of_sound_is_blurred() -> None:
+    # A matrix of its length squared would not fit.
+    x = torch.zeros(1, 1, 1_000_000)
+    x[..., 500_000] = 1
+    got = blurred(x, 51, 50.0)
+    assert got.count_nonzero() == 51
+    assert got.sum().item() == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -24,6 +24,7 @@ from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.records import Record, record_of
 from gradcam_hooks.apps.batch.results import Results
 from gradcam_hooks.apps.batch.truths import judged
+from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import GradCamHooksError, ImageError, InputError, ModelError
 from gradcam_hooks.explainers import Explainer
 from gradcam_hooks.images import load_image
@@ -136,8 +137,7 @@ class Series:
             GradCamHooksError: the layer, the target or the method does not suit the network.
             OSError: the results cannot be written.
         """
-        if batch_size < 1:
-            raise InputError(f"the batch size is a whole number from 1 up, not {batch_size}.")
+        check_count(batch_size, "the batch size", error=InputError)
         broken: list[Record] = []  # held back until it is clear that the job itself is sound
 
         def put(record: Record) -> None:

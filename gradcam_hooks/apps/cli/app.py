@@ -102,16 +102,10 @@ def explain(
     """Explain pictures: a report of all, one overlay for each, and a line in results.jsonl."""
     from gradcam_hooks.apps.batch.truths import check_truths, read_truths
     from gradcam_hooks.apps.cli import options
-    from gradcam_hooks.errors import InputError
     from gradcam_hooks.images.files import list_images
 
     with mistakes_told(model):
-        named = [*(paths or ()), *(image_dir or ())]
-        if not named:
-            raise InputError(
-                "which pictures? Name files or folders: gradcam-hooks explain photos/ --model "
-                "resnet50; 'gradcam-hooks demo' needs none"
-            )
+        named = options.read_paths(paths, image_dir)
         name = options.read_model(model, weights)
         asked = options.read_target(target)
         pictures = list_images(named, exclude=options.searched(named, out))

@@ -50,6 +50,7 @@ Classes: TypeAlias = Annotated[
     typer.Option(
         help="The number of classes. Left out: read off the file of weights.",
         metavar="N",
+        min=1,
         rich_help_panel=NETWORK,
     ),
 ]
@@ -166,6 +167,7 @@ BatchSize: TypeAlias = Annotated[
     typer.Option(
         help="How many go through the network at once.",
         metavar="N",
+        min=1,
         rich_help_panel=PICTURES,
     ),
 ]
@@ -195,6 +197,8 @@ Alpha: TypeAlias = Annotated[
     typer.Option(
         help="The map's weight: 0 is the picture alone, 1 the map alone.",
         metavar="NUMBER",
+        min=0,
+        max=1,
         rich_help_panel=RESULTS,
     ),
 ]

@@ -23,12 +23,28 @@ __all__ = [
     "read_methods",
     "read_model",
     "read_output",
+    "read_paths",
     "read_preprocess",
     "read_size",
     "read_target",
     "read_weights",
     "searched",
 ]
+
+
+def read_paths(*given: list[Path] | None) -> list[Path]:
+    """All files and folders that were named.
+
+    Raises:
+        InputError: there is none.
+    """
+    named = [path for paths in given for path in paths or ()]
+    if not named:
+        raise InputError(
+            "which pictures? Name files or folders: gradcam-hooks explain photos/ --model "
+            "resnet50; 'gradcam-hooks demo' needs none"
+        )
+    return named
 
 
 def read_target(word: str) -> int | str | TopK | None:

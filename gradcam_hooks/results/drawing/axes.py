@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradcam_hooks.checks import check_range
 from gradcam_hooks.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ class Axes:
             return
         if self.x is not None:
             raise InputError("x= and rate= both say what the columns stand for; give one of them.")
-        if not (math.isfinite(self.rate) and self.rate > 0):
-            raise InputError(f"rate= is positions per second, greater than 0; got {self.rate!r}.")
+        check_range(self.rate, "rate", 0, what="positions per second,", error=InputError)
 
     def across(self, length: int) -> Span | None:
         """The span of ``length`` columns, None where nothing is said of them.
