@@ -77,7 +77,7 @@ def compare(
     Comparison(1 method, 1 layer, 3 targets; 3 of 3 explained)
     """
     if columns is not None:
-        check_count(columns, "columns")
+        check_count(columns, "columns=", error=InputError)
     style = Style().but(alpha=alpha, colormap=colormap)
     usual = _METHODS if layers is None and targets is None else ("gradcam",)
     quick = methods == "all"

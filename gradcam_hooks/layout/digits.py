@@ -13,7 +13,17 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Digit", "Key", "Track", "chance", "digits_of", "in_order", "slopes", "squares"]
+__all__ = [
+    "Digit",
+    "Key",
+    "Track",
+    "chance",
+    "digits_of",
+    "fitted",
+    "in_order",
+    "slopes",
+    "squares",
+]
 
 Floats = NDArray[np.float64]
 
@@ -106,16 +116,32 @@ def digits_of(key: Key, track: Track) -> list[Digit]:
         summed = sums.reshape(-1, inner).sum(1)
         weighed = weights.reshape(-1, inner).sum(1)
         for size in divisors(len(summed)):
-            if not _possible(size, track, length):
-                continue
-            steps = np.arange(size)
-            mass = weighed.reshape(-1, size).sum(0)
-            steps = steps - mass @ steps / mass.sum()
-            across = mass @ steps**2
-            if across > 0:
-                slope = float(summed.reshape(-1, size).sum(0) @ steps / across)
-                found.append(Digit(key, size, inner, slope, float(slope**2 * across / whole)))
+            if _possible(size, track, length):
+                slope, across = _line(
+                    summed.reshape(-1, size).sum(0), weighed.reshape(-1, size).sum(0)
+                )
+                if across > 0:
+                    found.append(Digit(key, size, inner, slope, slope**2 * across / whole))
     return found
+
+
+def fitted(key: Key, size: int, inner: int, track: Track) -> Digit:
+    """One digit, with its slope and what it explains; nothing where it does not fit in."""
+    whole = squares(track.means, track.weights)
+    if whole <= 0 or len(track.means) % (size * inner):
+        return Digit(key, size, inner, 0.0, 0.0)
+    sums = track.weights * (track.means - track.weights @ track.means / track.weights.sum())
+    shape = (-1, size, inner)
+    slope, across = _line(sums.reshape(shape).sum((0, 2)), track.weights.reshape(shape).sum((0, 2)))
+    return Digit(key, size, inner, slope, slope**2 * across / whole)
+
+
+def _line(sums: Floats, mass: Floats) -> tuple[float, float]:
+    """The slope over the steps of a digit, and their sum of squares."""
+    steps = np.arange(len(sums))
+    steps = steps - mass @ steps / mass.sum()
+    across = float(mass @ steps**2)
+    return (float(sums @ steps) / across if across > 0 else 0.0), across
 
 
 def _possible(size: int, track: Track, length: int) -> bool:

@@ -102,7 +102,8 @@ def coordinates(axes: Sequence[AxisReading], key: Key) -> list[NDArray[np.float6
     """Where the cells of each axis lie along an axis of an input, in steps of its finest factor.
 
     What the axes add up to is a cell's place; nan ahead and behind. None for an axis that does not
-    carry it. Of several factors the coarser counts as many steps as the finer ones have.
+    carry it. Of several factors the coarser counts as many steps as the finer ones have; of equal
+    slope, the first is the coarsest.
 
     Args:
         axes: what the axes of an activation carry.
@@ -112,6 +113,7 @@ def coordinates(axes: Sequence[AxisReading], key: Key) -> list[NDArray[np.float6
     [array([nan,  0.,  0.,  0.,  1.,  1.,  1.])]
     """
     mine = [factor for axis in axes for factor in axis.factors if key in factor.keys]
+    mine.reverse()
     mine.sort(key=lambda factor: abs(factor.slope))
     found: list[NDArray[np.float64] | None] = []
     for axis in axes:

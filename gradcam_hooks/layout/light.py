@@ -106,7 +106,7 @@ class Light:
         progress: Progress | None = None,
     ) -> None:
         self.run, self.inputs, self.progress = run, list(inputs), progress
-        self.passes, self.total = 0, 2
+        self.passes, self.total, self.amplitude = 0, 2, _AMPLITUDE
         self.seed = int(torch.randint(2**62, (), generator=generator)) if generator else 0
         with torch.no_grad():
             self.base = [value.detach().clone() for value in self.outputs(self.inputs)]
@@ -203,7 +203,7 @@ class Light:
         for draw in range(draws):
             seed = self.seed + 1000 * number + 100 * further + draw  # the same along all axes
             pair = [
-                self.changes(number, lit(value, axis, weights, seed))
+                self.changes(number, lit(value, axis, weights, seed, self.amplitude))
                 for weights in (rising, 1 - rising)
             ]
             if pair[0] is None or pair[1] is None:
@@ -212,6 +212,10 @@ class Light:
                 return []
             found.append((pair[0], pair[1]))
         return found
+
+    def brighten(self) -> None:
+        """As much noise from now on as the inputs vary, where less drowns in rounding."""
+        self.amplitude = 1.0
 
     def keys(self) -> list[Key]:
         """The axes of the inputs along which light tells anything."""
@@ -232,7 +236,9 @@ def ramp(length: int) -> Tensor:
     return torch.linspace(0, 1, length)
 
 
-def lit(value: Tensor, axis: int, weights: Tensor, seed: int) -> Tensor:
+def lit(
+    value: Tensor, axis: int, weights: Tensor, seed: int, amplitude: float = _AMPLITUDE
+) -> Tensor:
     """An input under light: noise of variance ``weights`` along an axis.
 
     Numbers that are no floats are replaced with that chance, by others from the same range.
@@ -242,6 +248,7 @@ def lit(value: Tensor, axis: int, weights: Tensor, seed: int) -> Tensor:
         axis: the axis along which the light varies.
         weights: from 0 to 1, one for each place on the axis.
         seed: of the noise; the same noise for the same seed, whatever the weights.
+        amplitude: of the noise, in standard deviations of the input.
     """
     generator = torch.Generator().manual_seed(seed)
     shape = [1] * value.ndim
@@ -254,7 +261,7 @@ def lit(value: Tensor, axis: int, weights: Tensor, seed: int) -> Tensor:
         return torch.where(chance < weights, other.to(value.dtype), value)
     wide = torch.promote_types(value.dtype, torch.float32)
     noise = torch.randn(value.shape, generator=generator, dtype=wide).to(value.device)
-    scale = _AMPLITUDE * _deviation(value.to(wide))
+    scale = amplitude * _deviation(value.to(wide))
     return (value.to(wide) + weights.sqrt().to(wide) * noise * scale).to(value.dtype)
 
 

@@ -23,7 +23,7 @@ from gradcam_hooks.layout.light import Call, Light, Progress, Run
 from gradcam_hooks.layout.pull import GradRun
 from gradcam_hooks.layout.seen import SeenAxis, look_again, seen, weigh_looks
 
-__all__ = ["read"]
+__all__ = ["quiet", "read"]
 
 _DRAWS, _CLOSE_DRAWS = 4, 8
 _LOUD = 20.0  # times the network's own noise
@@ -58,12 +58,15 @@ def read(
     keys = light.keys()
     lengths = {(number, axis): light.inputs[number].shape[axis] for number, axis in keys}
     light.shine(keys, _DRAWS)
+    if any(_drowned(call) for call in light.calls):
+        light.brighten()
+        light.shine(keys, _DRAWS)
     found = [seen(call.shape, call.answers, lengths) for call in light.calls]
     if closer := _unsettled(light.calls, found):
         longer = [key for key in keys if key[1] and lengths[key] >= FEW]
         light.look_closer(longer, _CLOSE_DRAWS, closer)
         for call, axes in zip(light.calls, found, strict=True):
-            look_again(axes, call.closer, lengths)
+            look_again(axes, call, lengths)
     if grad_run is not None:
         _pull(found, grad_run, light)
     return [_reading(call, axes, light) for call, axes in zip(light.calls, found, strict=True)]
@@ -73,7 +76,7 @@ def _unsettled(calls: Sequence[Call], found: Sequence[Sequence[SeenAxis]]) -> di
     """The axes that want a closer look: in doubt, or one of several that carry nothing."""
     wanted = {}
     for number, (call, axes) in enumerate(zip(calls, found, strict=True)):
-        if _quiet(call):
+        if quiet(call):
             continue
         own = [axis for axis in axes if axis.gap > 1]
         mine = [axis for axis in axes if axis.doubtful or (len(own) > 1 and axis in own)]
@@ -116,7 +119,7 @@ def _reading(call: Call, axes: Sequence[SeenAxis], light: Light) -> Reading:
         channels=tuple(channels),
         seen=tuple(number in answered for number in range(len(light.inputs))),
         mixed=own > 0,
-        doubts=(*_quiet(call), *_doubts(axes, carried, own)),
+        doubts=(*quiet(call), *_doubts(axes, carried, own)),
         passes=light.passes,
         noise=call.noise,
     )
@@ -157,7 +160,12 @@ def _between(axis: SeenAxis, call: Call, size: int, inner: int) -> Factor:
     return Factor(None, None, size)
 
 
-def _quiet(call: Call) -> list[str]:
+def _drowned(call: Call) -> bool:
+    """Whether the layer's answer may be rounding."""
+    return call.energy <= (_ROUNDING * call.eps) ** 2
+
+
+def quiet(call: Call) -> list[str]:
     """Doubts about the whole: noise, rounding, shapes that change."""
     doubts = []
     if call.energy < _LOUD * call.noise:
@@ -165,7 +173,7 @@ def _quiet(call: Call) -> list[str]:
             f"the network is random: two runs differ by {call.noise:.1e} of its mean square, and "
             f"light changes it by {call.energy:.1e}"
         )
-    elif call.energy <= (_ROUNDING * call.eps) ** 2:
+    elif _drowned(call):
         doubts.append("the layer hardly answers light; float64 may help")
     doubts.extend(f"input {number} changes the layer's shape" for number in sorted(call.unsteady))
     return doubts

@@ -40,6 +40,11 @@ _TRUSTED = ("timm.", "torchvision.", "transformers.")
 """Packages whose patches are known to stand row by row behind their patch embedding."""
 
 
+_FEW = 6
+"""With fewer cells along every axis the network's word alone is not enough: three logits are in
+some order along the picture by chance."""
+
+
 @dataclass(frozen=True)
 class Words:
     """What the user says of axes: of the layer's, of the input's; None where nothing."""
@@ -333,8 +338,9 @@ class _Reader:
         if text is None:
             return None
         layout = bind(text, self.shape, axes, axes.size(tensor.shape), self.inputs.batch)
-        if math.prod(layout.space) == 1:
-            return None  # what it carries is no space
+        carrying = [n for n, one in zip(self.shape, reading.axes, strict=True) if one.factors]
+        if math.prod(layout.space) == 1 or max(carrying[self.inputs.batch > 1 :]) < _FEW:
+            return None  # what it carries is no space, or so few cells that chance may order them
         told = ToldLayout(str(layout), "probe", reading.passes)
         other = None if number == network.image else network.path(number)
         place = self._placed(network, number, axes, reading)

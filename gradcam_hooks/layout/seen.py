@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gradcam_hooks.layout.digits import Digit, Key, Track, in_order, slopes
 from gradcam_hooks.layout.fits import FEW, Fit, fit
-from gradcam_hooks.layout.light import Answer
+from gradcam_hooks.layout.light import Answer, Call
 
 __all__ = ["Evidence", "SeenAxis", "look_again", "seen", "weigh_looks"]
 
@@ -126,32 +126,33 @@ def seen(
     return axes
 
 
-def look_again(
-    axes: list[SeenAxis],
-    closer: Mapping[int, Mapping[Key, Answer]],
-    lengths: Mapping[Key, int],
-) -> None:
+def look_again(axes: list[SeenAxis], call: Call, lengths: Mapping[Key, int]) -> None:
     """Take what light shows of axes less what their cells have in common, where that decides.
 
     Args:
         axes: the axes as they were seen first.
-        closer: for some axes, how they answered.
+        call: how they answered, and some of them looked at closer.
         lengths: how long each axis of the inputs is.
     """
-    for number, answers in closer.items():
+    batch = {key: answer for key, answer in call.answers.items() if key[1] == 0}
+    for number, closer in call.closer.items():
         if any(evidence.doubt == _UNKNOWN for evidence in axes[number].evidence.values()):
             continue
+        answers = {**batch, **closer}
         axis = _axis(number, axes[number].length, answers, lengths, least=_CLOSE_PART)
-        for evidence in axis.evidence.values():
-            # single elements are noise; the means of the cells are in order or they are not
-            evidence.carries = (
-                not evidence.short
-                and evidence.explained > _GOOD
-                and evidence.steady > _STEADY
-                and evidence.agree > _CLOSE_AGREE
-            )
-        if axis.digits:
+        _weigh_long(axis)
+        for key, evidence in axis.evidence.items():
+            if key[1]:
+                # single elements are noise; the means of the cells are in order or they are not
+                evidence.carries = not evidence.short and _in_close_order(evidence)
+                evidence.doubt = ""
+        if any(digit.key[1] for digit in axis.digits):
             axes[number] = axis
+
+
+def _in_close_order(evidence: Evidence) -> bool:
+    steady = evidence.steady > _STEADY and evidence.agree > _CLOSE_AGREE
+    return steady and evidence.explained > _GOOD
 
 
 def _axis(

@@ -122,6 +122,7 @@ class Prediction:
 def prediction(logits: Tensor, labels: Sequence[str] | None) -> Prediction:
     """What logits ``(classes,)`` say.
 
+    >>> import torch
     >>> prediction(torch.tensor([-math.log(3.0)]), ("cat", "dog"))
     Prediction(number=0, label='cat', probability=0.75)
     """

@@ -25,6 +25,8 @@ UNDECIDED = {
     ("fpn", "fpn#3"),
     ("shuffled", "last"),
     ("graph", "a"),
+    ("attention", "logits"),  # tokens for tokens: no map of its input
+    ("attention", "soft"),
     ("graph", "b"),
     ("pairs in one batch", "cnn"),
     ("two sensors", "depth"),

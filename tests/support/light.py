@@ -173,7 +173,9 @@ def agrees(axes: Sequence[AxisReading], truth: Sequence[AxisReading | None]) -> 
             return False
         if [_plain(f) for f in axis.factors] != [_plain(f) for f in true.factors]:
             return False
-    return _coarse(axes) == _coarse([axis for axis in truth if axis is not None])
+    expected = _coarse([axis for axis in truth if axis is not None])
+    found = _coarse(axes)
+    return all(found[key] == order for key, order in expected.items())
 
 
 def _plain(factor: Factor) -> tuple[frozenset[tuple[int, int]], int]:
@@ -187,13 +189,11 @@ def _coarse(axes: Sequence[AxisReading]) -> dict[object, list[object]]:
         for place, factor in enumerate(axis.factors):
             for key in factor.keys:
                 found.setdefault(key, []).append((-abs(factor.slope), number, place))
-    order = {}
-    for key, factors in found.items():
-        if len(factors) > 1 and len({round(f[0], 2) for f in factors}) > 1:
-            order[key] = [f[1:] for f in sorted(factors)]
-        else:
-            order[key] = [f[1:] for f in factors]
-    return order
+    return {
+        key: [factor[1:] for factor in sorted(factors)]
+        for key, factors in found.items()
+        if len({round(factor[0], 3) for factor in factors}) == len(factors) > 1
+    }
 
 
 def verdict(reading: Reading, truth: Sequence[AxisReading | None]) -> str:
