@@ -123,8 +123,9 @@ def prediction(logits: Tensor, labels: Sequence[str] | None) -> Prediction:
     """What logits ``(classes,)`` say.
 
     >>> import torch
-    >>> prediction(torch.tensor([-math.log(3.0)]), ("cat", "dog"))
-    Prediction(number=0, label='cat', probability=0.75)
+    >>> said = prediction(torch.tensor([-2.0]), ("cat", "dog"))
+    >>> said.number, said.label, round(said.probability, 4)
+    (0, 'cat', 0.8808)
     """
     number = int(logits.argmax())
     chance = float(probabilities(logits[None])[0, number])
