@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from torch import Tensor
@@ -25,8 +25,8 @@ __all__ = [
     "facts_of",
     "finite",
     "label_of",
-    "place_word",
     "prediction",
+    "ranked",
 ]
 
 Side = Literal["positive", "negative"]
@@ -81,7 +81,7 @@ class Facts:
     @property
     def place(self) -> str:
         """The layers, by their names; the outermost module has none."""
-        return place_word(self.layer)
+        return ", ".join(layer or "the model's output" for layer in self.layer)
 
     @property
     def title(self) -> str:
@@ -106,10 +106,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says that a picture is.
+    """What a network says of a picture: a class, and how probable it is.
 
     Attributes:
-        number: the predicted class. Of a single logit: 1 or 0 where two labels are known.
+        number: of the class. The prediction of a single logit: 1 or 0 where two labels are known.
         label: its name, where it is known.
         probability: in [0, 1]; None where it is not finite.
     """
@@ -127,13 +127,19 @@ def prediction(logits: Tensor, labels: Sequence[str] | None) -> Prediction:
     >>> said.number, said.label, round(said.probability, 4)
     (0, 'cat', 0.8808)
     """
-    number = int(logits.argmax())
-    chance = float(probabilities(logits[None])[0, number])
-    if len(logits) == 1 and labels is not None and len(labels) == 2:
-        number = int(chance >= 0.5)
-        chance = chance if number else 1 - chance
-    label = labels[number] if labels is not None and number < len(labels) else None
-    return Prediction(number, label, finite(chance))
+    best = ranked(logits, labels, 1)[0]
+    if len(logits) > 1 or labels is None or len(labels) != 2:
+        return best
+    if best.probability is None or best.probability >= 0.5:
+        return replace(best, number=1)
+    return Prediction(0, labels[0], 1 - best.probability)
+
+
+def ranked(logits: Tensor, labels: Sequence[str] | None, most: int) -> list[Prediction]:
+    """The highest of logits ``(classes,)``, each by its number among them, the highest first."""
+    chances = probabilities(logits[None])[0].tolist()
+    order = logits.sort(descending=True, stable=True).indices[:most].tolist()
+    return [Prediction(i, label_of(i, labels, len(logits)), finite(chances[i])) for i in order]
 
 
 def label_of(number: int, labels: Sequence[str] | None, classes: int = 0) -> str | None:
@@ -169,11 +175,6 @@ def class_word(number: int | None, label: str | None, *, numbered: bool = False)
     if label is None:
         return f"class {number}"
     return f"{label} ({number})" if numbered else label
-
-
-def place_word(layers: Sequence[str]) -> str:
-    """Layers for people; the outermost module has no name."""
-    return ", ".join(layer or "the model's output" for layer in layers)
 
 
 def finite(number: float) -> float | None:

@@ -19,9 +19,10 @@ from typer.testing import CliRunner
 import gradcam_hooks as gh
 from gradcam_hooks.apps import demo
 from gradcam_hooks.apps.cli import app
-from gradcam_hooks.apps.serve import Choice, Guess, Viewer, words
+from gradcam_hooks.apps.serve import Choice, Viewer, words
 from gradcam_hooks.images import load_image
 from gradcam_hooks.models import LoadedModel, load_model
+from gradcam_hooks.results.facts import Prediction
 from tests.support.report_runs import FILE, LABEL, LABELS, PREPARE, Colours, picture
 
 SIZE = 64
@@ -68,11 +69,11 @@ def test_the_guesses_are_the_softmax_of_the_logits(viewer):
         pixels, _ = viewer.prepare(load_image(STAR))
         chances = viewer.loaded.model(pixels[None])[0].double().softmax(0)
     order = chances.argsort(descending=True)[:5].tolist()
-    assert [one.target for one in opened.guesses] == order
-    assert [one.name for one in opened.guesses] == [demo.LABELS[i] for i in order]
+    assert [one.number for one in opened.guesses] == order
+    assert [one.label for one in opened.guesses] == [demo.LABELS[i] for i in order]
     found = [one.probability for one in opened.guesses]
     assert found == pytest.approx(chances[order].tolist(), abs=1e-6)
-    assert opened.guesses[0].name == "star"
+    assert opened.guesses[0].label == "star"
 
 
 def test_the_one_logit_of_two_labels_is_one_guess(tmp_path):
@@ -81,7 +82,7 @@ def test_the_one_logit_of_two_labels_is_one_guess(tmp_path):
     with torch.no_grad():
         logit = float(model(PREPARE(load_image(tmp_path / "a.png"))[0][None]))
     (guess,) = of(model, ("cat", "dog")).open(tmp_path / "a.png").guesses
-    assert (guess.target, guess.name) == (0, "dog")
+    assert (guess.number, guess.label) == (0, "dog")
     assert guess.probability == pytest.approx(1 / (1 + np.exp(-logit)))
 
 
@@ -179,7 +180,7 @@ def test_what_the_library_warns_of_is_a_note(tmp_path):
     logits = of(seeing.loaded.model, output="logits")
     opened = logits.open(tmp_path / "a.png")
     assert logits.look(opened, Choice("0.features")).notes == ()
-    assert opened.guesses[0].target == 1
+    assert opened.guesses[0].number == 1
 
 
 @pytest.mark.parametrize(
@@ -268,8 +269,8 @@ def test_other_people_s_words_stay_text(tmp_path):
 
 
 def test_guesses_in_words():
-    assert words.guess_words(Guess(1, "dog", None)) == "dog  -"
-    assert words.guess_words(Guess(1, "class 1", 0.5)) == "class 1  50.0 %"
+    assert words.guess_words(Prediction(1, "dog", None)) == "dog  -"
+    assert words.guess_words(Prediction(1, None, 0.5)) == "class 1  50.0 %"
 
 
 def test_without_gradio_one_line_says_what_to_install(monkeypatch):

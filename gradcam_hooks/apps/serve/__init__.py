@@ -7,11 +7,10 @@ it. Gradio is imported when a page is made, not before.
 from __future__ import annotations
 
 from gradcam_hooks.apps.serve.server import check_address, check_gradio, is_local, serve
-from gradcam_hooks.apps.serve.viewer import Choice, Guess, Opened, Seen, Viewer
+from gradcam_hooks.apps.serve.viewer import Choice, Opened, Seen, Viewer
 
 __all__ = [
     "Choice",
-    "Guess",
     "Opened",
     "Seen",
     "Viewer",

@@ -33,37 +33,22 @@ from gradcam_hooks.layout.table import layers as survey
 from gradcam_hooks.methods import METHODS, Method, method_of
 from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.network.final_softmax import remembering
-from gradcam_hooks.network.outputs import OutputSpec, choose, class_logits, probabilities
+from gradcam_hooks.network.outputs import OutputSpec, choose, class_logits
 from gradcam_hooks.network.state import untouched
 from gradcam_hooks.results.explanation import Explanation
-from gradcam_hooks.results.facts import class_word, finite, label_of
+from gradcam_hooks.results.facts import Prediction, ranked
 from gradcam_hooks.runs.run import Progress
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Choice", "Guess", "Opened", "Seen", "Viewer"]
+__all__ = ["Choice", "Opened", "Seen", "Viewer"]
 
 GUESSES = 5
 """How many classes are offered."""
 
 SIDE = 2048
 """The longer side, in pixels, of what is drawn on; a larger picture is shown smaller."""
-
-
-@dataclass(frozen=True)
-class Guess:
-    """One of the classes with the highest scores.
-
-    Attributes:
-        target: its number.
-        name: its label, or "class 281" where that is not known.
-        probability: in [0, 1]; None where it is not finite.
-    """
-
-    target: int
-    name: str
-    probability: float | None
 
 
 @dataclass(frozen=True)
@@ -74,7 +59,7 @@ class Opened:
     """
 
     image: Image.Image
-    guesses: tuple[Guess, ...]
+    guesses: tuple[Prediction, ...]
 
 
 @dataclass(frozen=True)
@@ -181,22 +166,13 @@ class Viewer:
         with self._lock, _told(f"the network fails on '{path.name}'"):
             return Opened(image, self._guesses(pixels[None].to(self._like)))
 
-    def _guesses(self, pixels: torch.Tensor) -> tuple[Guess, ...]:
+    def _guesses(self, pixels: torch.Tensor) -> tuple[Prediction, ...]:
         with untouched(self.loaded.model), remembering(self.output):
             output = self.loaded.model(pixels)
             logits = class_logits(choose(output, self.output), 1)
         if logits is None:  # a detector's; there are no classes to offer
             return ()
-        classes = logits.shape[1]
-        chances = probabilities(logits)[0].tolist()
-        return tuple(
-            Guess(
-                number,
-                class_word(number, label_of(number, self.loaded.labels, classes)),
-                finite(chances[number]),
-            )
-            for number in logits[0].topk(min(GUESSES, classes)).indices.tolist()
-        )
+        return tuple(ranked(logits[0], self.loaded.labels, GUESSES))
 
     def look(self, opened: Opened, asked: Choice, progress: Progress | None = None) -> Seen:
         """Explain a picture.

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradcam_hooks.apps.serve.viewer import Guess, Seen
+from gradcam_hooks.apps.serve.viewer import Seen
 from gradcam_hooks.layout.table import LayerRow
 from gradcam_hooks.methods import METHODS, Method
 from gradcam_hooks.models import LoadedModel
+from gradcam_hooks.results.facts import Prediction, class_word
 from gradcam_hooks.results.templates import filled
 
 __all__ = [
@@ -42,13 +43,13 @@ def percent(probability: float | None) -> str:
     return "> 99.9 %" if 0.9995 <= probability < 1 else f"{100 * probability:.1f} %"
 
 
-def guess_words(guess: Guess) -> str:
+def guess_words(guess: Prediction) -> str:
     """A class and its probability, for a button.
 
-    >>> guess_words(Guess(4, "star", 0.9731))
+    >>> guess_words(Prediction(4, "star", 0.9731))
     'star  97.3 %'
     """
-    return f"{guess.name}  {percent(guess.probability)}"
+    return f"{class_word(guess.number, guess.label)}  {percent(guess.probability)}"
 
 
 def heading(loaded: LoadedModel) -> str:
