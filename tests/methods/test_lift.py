@@ -22,10 +22,17 @@ from tests.support.ranks import RANKS, batch, curved
 from tests.support.traces import Disturbing, snapshot
 
 
-def parts(net: nn.Module, layer: str, x: Tensor, target: Target, call: int | None = None) -> Tensor:
+def parts(
+    net: nn.Module,
+    layer: str,
+    x: Tensor,
+    target: Target,
+    call: int | None = None,
+    layout: str | None = None,
+) -> Tensor:
     """What every feature contributes, ``(targets, batch, channels, *space)``."""
     with Taps(net, [layer], call=call) as taps, untouched(net):
-        run = look(Asked(net), taps, Inputs.of(net, [x], {}), target)
+        run = look(Asked(net, layout=layout), taps, Inputs.of(net, [x], {}), target)
         return torch.stack(contributions(run, run.layers[0]))
 
 
@@ -37,8 +44,9 @@ def test_by_hand() -> None:
         net[2].weight.fill_(1.0)
         net[2].bias.fill_(-1.0)
     x = torch.tensor([[[3.0], [2.0]]])
-    assert parts(net, "0", x, 0).flatten().tolist() == pytest.approx([2.4, 1.6])
-    result = gh.LIFTCAM(net, "0", layout="channels-first")(x)
+    said = "channels-first"  # nothing in a flattened input tells
+    assert parts(net, "0", x, 0, layout=said).flatten().tolist() == pytest.approx([2.4, 1.6])
+    result = gh.LIFTCAM(net, "0", layout=said)(x)
     assert result.raw.flatten().tolist() == pytest.approx([2.4 * 3 + 1.6 * 2])
 
 
@@ -48,7 +56,8 @@ def test_a_max_pool_by_hand() -> None:
     net = nn.Sequential(nn.Identity(), nn.MaxPool1d(2), nn.Flatten(), nn.Linear(2, 1, bias=False))
     nn.init.constant_(net[3].weight, 1.0)
     x = torch.tensor([[[2.0, 1.0, -3.0, -1.0]]])
-    assert parts(net, "0", x, 0).flatten().tolist() == [2.0, 0.0, -1.0, 0.0]
+    said = "channels-first"  # nothing in a flattened input tells
+    assert parts(net, "0", x, 0, layout=said).flatten().tolist() == [2.0, 0.0, -1.0, 0.0]
 
 
 @pytest.mark.parametrize("rank", RANKS)
