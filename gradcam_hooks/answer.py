@@ -154,6 +154,7 @@ def answer(
         labels=asked.labels,
         notes=tuple(run.notes),
         logits=class_logits(run.chosen, run.batch),
+        multi_label=asked.multi_label,
         image=run.image,
         along=output_axes(run),
     )

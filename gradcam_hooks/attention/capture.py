@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from gradcam_hooks.errors import LayerError
 from gradcam_hooks.network.hooking import entered, hooked
-from gradcam_hooks.network.modules import describe
+from gradcam_hooks.network.modules import describe, hookable
 from gradcam_hooks.network.outputs import main_tensor
 from gradcam_hooks.network.tree import tensors
 
@@ -135,7 +135,7 @@ def catching(model: nn.Module) -> Iterator[Caught]:
         shape = None if given is None else tuple(given.shape)
         caught.visits[name] = Visit(caught.visits[name].inputs, shape)
 
-    modules = dict(model.named_modules())
+    modules = hookable(model)
     with entered(modules, enter), hooked(modules, leave), _Catch(caught.attentions, running):
         yield caught
 

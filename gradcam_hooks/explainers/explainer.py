@@ -6,7 +6,7 @@ State lives in the open taps alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from copy import copy
 from itertools import chain
@@ -30,13 +30,15 @@ from gradcam_hooks.layout.pattern import parse
 from gradcam_hooks.layout.table import reached, spatial
 from gradcam_hooks.maps import FUSIONS
 from gradcam_hooks.methods import Method, method_of
-from gradcam_hooks.methods.options import check_options
+from gradcam_hooks.methods.options import check_call, check_options
+from gradcam_hooks.models.labels import labels_of
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooks import Taps
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import LayerSpec, find, unwrap
 from gradcam_hooks.network.outputs import OutputSpec
 from gradcam_hooks.network.places import ImageSpec
+from gradcam_hooks.network.refused import refusals_told
 from gradcam_hooks.network.state import untouched
 from gradcam_hooks.network.tree import Key
 from gradcam_hooks.results.explanation import Explanation
@@ -66,6 +68,7 @@ class Options(TypedDict, total=False):
     fuse: str | None
     call: int | Literal["all"] | None
     labels: Sequence[str] | None
+    multi_label: bool | None
     preprocess: Preprocess | None
     differentiable: bool
     generator: torch.Generator | None
@@ -96,6 +99,9 @@ class Explainer:
             ``"all"`` for a map of each, fused.
         labels: the classes' names, so that a target can be named; a model that carries
             ``config.id2label`` needs none.
+        multi_label: whether each label is on or off by itself, so that probabilities are sigmoids
+            and ``target="on"`` explains every label that is on; by default as the model's
+            ``config.problem_type`` says.
         preprocess: how a picture becomes an input; by default squashed to 224x224 and normalised
             with ImageNet's mean and standard deviation.
 
@@ -126,6 +132,7 @@ class Explainer:
         axes: str | None = None,
         call: int | Literal["all"] | None = None,
         labels: Sequence[str] | None = None,
+        multi_label: bool | None = None,
         image: ImageSpec = None,
         preprocess: Preprocess | None = None,
         differentiable: bool = False,
@@ -158,8 +165,9 @@ class Explainer:
         self.preprocess = preprocess
         check_options(row, parameters, COMMON)
         _check_sampling(row, sampler, differentiable=differentiable)
-        known = tuple(labels) if labels is not None else _labels_of(model)
-        asked = Asked(model, output, layout, known, generator, progress)
+        known = tuple(labels) if labels is not None else labels_of(model)
+        many = _is_multi_label(model) if multi_label is None else multi_label
+        asked = Asked(model, output, layout, known, many, generator, progress)
         self._question = Question(asked, row, fuse, parameters, differentiable, sampler)
         self.axes = axes
         self._rank = None if axes is None else len(parse(axes, "axes").axes)
@@ -208,7 +216,8 @@ class Explainer:
             target: None for the predicted class of each image, a class number or label for all
                 of them, a list or tensor of one per image, `TopK`, `AllClasses`, or a function of
                 the output that returns one score per image (`Probability`, `Finer`, `Segment`,
-                `Box` and others are such functions).
+                `Box` and others are such functions). Of a multi-label network also ``"on"``:
+                every label that is on, or the likeliest where none is.
             kwargs: what else the model's forward takes.
 
         Raises:
@@ -219,7 +228,14 @@ class Explainer:
         if self._stack is None:
             with copy(self) as alone:  # another thread may do the same
                 return alone(*inputs, target=target, **kwargs)
-        with untouched(self.model), remembering(self._question.asked.output):
+        check_call(self.model, kwargs)
+        if target == "on" and isinstance(target, str):
+            target = self._question.asked.on
+        with (
+            refusals_told(self.model),
+            untouched(self.model),
+            remembering(self._question.asked.output),
+        ):
             args, pictures = self._read(inputs)
             given = Inputs.of(
                 self.model, args, kwargs, image=self.image, rank=self._rank, axes=self.axes
@@ -323,9 +339,7 @@ def _unreached(explanation: Explanation) -> bool:
     return all(one == "zero-gradient" for several in words for one in several)
 
 
-def _labels_of(model: nn.Module) -> tuple[str, ...] | None:
-    """The labels that transformers' models carry in their configuration."""
-    names = getattr(getattr(model, "config", None), "id2label", None)
-    if not isinstance(names, Mapping) or not names:
-        return None
-    return tuple(str(names[key]) for key in sorted(names))
+def _is_multi_label(model: nn.Module) -> bool:
+    """What transformers' models say in their configuration."""
+    kind = getattr(getattr(model, "config", None), "problem_type", None)
+    return bool(kind == "multi_label_classification")

@@ -26,7 +26,7 @@ from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooking import hooked
 from gradcam_hooks.network.hooks import Call
 from gradcam_hooks.network.inputs import Inputs
-from gradcam_hooks.network.modules import describe, named, unwrap
+from gradcam_hooks.network.modules import describe, hookable, named, unwrap
 from gradcam_hooks.network.outputs import (
     OutputSpec,
     choose,
@@ -36,6 +36,7 @@ from gradcam_hooks.network.outputs import (
     with_tensor,
 )
 from gradcam_hooks.network.places import ImageSpec
+from gradcam_hooks.network.refused import refusals_told
 from gradcam_hooks.network.state import untouched
 from gradcam_hooks.network.tap import Tap
 from gradcam_hooks.network.tree import children, tensors
@@ -170,7 +171,7 @@ class _Record:
         return None
 
     def run(self, inputs: Inputs) -> None:
-        modules = dict(self.model.named_modules())
+        modules = hookable(self.model)
         with (
             hooked(modules, self.visit),
             Watched.over(self.model, inputs) as seen,
@@ -209,7 +210,7 @@ def layers(
         InputError: there is no image among the inputs.
     """
     model = unwrap(model)
-    with untouched(model):
+    with refusals_told(model), untouched(model):
         if image is None or isinstance(image, str | int):
             given = Inputs.of(model, inputs, kwargs, image=image)
         else:  # an argument of the model's that is called so
@@ -290,7 +291,7 @@ def first_non_finite(model: nn.Module, inputs: Inputs) -> str | None:
         if not found and any(not t.isfinite().all() for t in tensors(output)):
             found.append(name)
 
-    with hooked(dict(model.named_modules()), look), torch.set_grad_enabled(False):
+    with hooked(hookable(model), look), torch.set_grad_enabled(False):
         inputs.copied().call(model)
     return describe(found[0]) if found else None
 

@@ -67,7 +67,8 @@ def cam(run: Run) -> list[Tensor]:
         LayerError: there is no such head behind a layer.
         TargetError: the target is no class.
     """
-    if not run.asks_classes or run.selected.index is None:
+    sides, index = run.selected.sides, run.selected.index
+    if index is None or not (run.asks_classes or sides is not None):
         raise TargetError(
             f"CAM is a map of a class, whose weights the head has, not of {run.target!r}. "
             "Pass a class, TopK or AllClasses, or take 'gradcam', which explains any score."
@@ -79,7 +80,8 @@ def cam(run: Run) -> list[Tensor]:
     for layer in run.layers:
         activation = layer.activation()
         weights = _head(layer, activation, logits, linear.seen).to(activation)
-        rows = weights[run.selected.index]  # (batch, [targets,] channels)
+        # (batch, [targets,] channels)
+        rows = weights[index] if sides is None else weights.where(sides[:, None], -weights)
         raws.append(torch.einsum("b...c,bcp->b...p", rows, activation.flatten(2)))
     space = [layer.layout.space for layer in run.layers]
     return [raw.view(*raw.shape[:-1], *one) for raw, one in zip(raws, space, strict=True)]

@@ -217,14 +217,14 @@ def method(
 
 
 def method_of(given: str | Method | Callable[..., object]) -> Method:
-    """The method of that name, or of that function, be it in `METHODS` or not.
+    """The method of that name, in any spelling, or of that function, in `METHODS` or not.
 
     Raises:
         MethodNotFound: no method bears that name; says the nearest and all there are.
         MethodError: the function is neither rule nor procedure.
 
-    >>> method_of("layercam").title
-    'LayerCAM'
+    >>> method_of("layercam").title, method_of("Layer-CAM").name
+    ('LayerCAM', 'layercam')
     >>> method_of(lambda activation, gradient, *, power=2: (gradient**power).sum(1)).options
     {'power': 2}
     """
@@ -238,17 +238,19 @@ def method_of(given: str | Method | Callable[..., object]) -> Method:
             "method= is a name, a class of gradcam_hooks, or a function (activation, gradient) -> "
             f"map, not {given!r}."
         )
-    if given not in METHODS:
+    words = {_plain(word): row for row in METHODS.values() for word in (row.title, row.cls)}
+    words |= {_plain(row.name): row for row in METHODS.values()}
+    meant = METHODS.get(given) or words.get(_plain(given))
+    if meant is None:
         raise MethodNotFound(
-            f"no method {given!r}{_nearest(given)} gradcam_hooks.METHODS has {', '.join(METHODS)}."
+            f"no method {given!r}{_nearest(given, words)} gradcam_hooks.METHODS has "
+            f"{', '.join(METHODS)}."
         )
-    return METHODS[given]
+    return meant
 
 
-def _nearest(given: str) -> str:
-    """The method that was meant, be it by its name, its title or its class."""
-    known = {_plain(word): row for row in METHODS.values() for word in (row.title, row.cls)}
-    known |= {_plain(row.name): row for row in METHODS.values()}
+def _nearest(given: str, known: Mapping[str, Method]) -> str:
+    """The method that was meant, of those by their plain name, title or class."""
     near = difflib.get_close_matches(_plain(given), known, n=1, cutoff=0.7)
     return f"; did you mean {known[near[0]].name!r}?" if near else "."
 

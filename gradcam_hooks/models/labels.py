@@ -1,7 +1,8 @@
 """Labels: the names of the classes, in the order of their indices.
 
 They come as a list, as a text file with one name a line, as JSON, or inside a checkpoint. A list
-with a hole names every class after it wrongly, so it is an error. This file knows no model.
+with a hole names every class after it wrongly, so it is an error. Of a network this file knows the
+configuration alone.
 """
 
 from __future__ import annotations
@@ -10,10 +11,15 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from torch import nn
+
 from gradcam_hooks.errors import ModelError
 from gradcam_hooks.images.files import nearest_file
 
-__all__ = ["plain_labels", "read_labels"]
+__all__ = ["labels_of", "plain_labels", "read_labels"]
+
+_MOST = 1 << 20
+"""Classes that anybody has names for; a number beyond is none of a class."""
 
 
 def read_labels(labels: str | Path | Sequence[str]) -> tuple[str, ...]:
@@ -49,6 +55,23 @@ def read_labels(labels: str | Path | Sequence[str]) -> tuple[str, ...]:
             'list, or a JSON dict {"0": "cat", "1": "dog"}'
         )
     return found
+
+
+def labels_of(model: nn.Module) -> tuple[str, ...] | None:
+    """The labels that transformers' models carry in ``config.id2label``, by their numbers.
+
+    A number that has no label is called ``"class 3"``.
+    """
+    names = getattr(getattr(model, "config", None), "id2label", None)
+    if not isinstance(names, Mapping) or not names:
+        return None
+    try:
+        by_index = {int(key): str(name) for key, name in names.items()}
+    except (TypeError, ValueError):
+        return None
+    if min(by_index) < 0 or max(by_index) >= _MOST:
+        return None
+    return tuple(by_index.get(number, f"class {number}") for number in range(max(by_index) + 1))
 
 
 def _lines(text: str) -> list[str]:

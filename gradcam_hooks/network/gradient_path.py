@@ -15,7 +15,7 @@ from torch.autograd.graph import Node
 
 from gradcam_hooks.network.hooking import entered, hooked
 from gradcam_hooks.network.inputs import Inputs
-from gradcam_hooks.network.modules import describe, named
+from gradcam_hooks.network.modules import describe, hookable, named
 from gradcam_hooks.network.outputs import main_tensor, with_tensor
 from gradcam_hooks.network.tree import tensors
 
@@ -186,7 +186,7 @@ class _Walk:
 
     def run(self, asked: Tracing) -> object:
         """The model's output, with the marks in its graph."""
-        modules = dict(asked.model.named_modules())
+        modules = hookable(asked.model)
         with entered(modules, self._enter), hooked(modules, self._leave):
             return asked.inputs.copied().call(asked.model)
 

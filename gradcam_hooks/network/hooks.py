@@ -268,6 +268,13 @@ class Taps:
         self._names = tuple(names)
         self.call = call
         modules = named(model)
+        for name in self._names:
+            if isinstance(modules[name], torch.jit.ScriptModule):
+                raise LayerError(
+                    f"layer {describe(name)} is scripted or traced and takes no hooks that change "
+                    "what flows through it. Name the layer around it or one behind it, or build "
+                    "the model with the Python module that it was made of."
+                )
         self._hooks = Hooks({name: modules[name] for name in self._names})
 
     def __enter__(self) -> Taps:

@@ -11,11 +11,12 @@ import difflib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
+import torch
 from torch import nn
 
 from gradcam_hooks.errors import LayerNotFound
 
-__all__ = ["LayerSpec", "describe", "find", "named", "unwrap"]
+__all__ = ["LayerSpec", "describe", "find", "hookable", "named", "unwrap"]
 
 LayerSpec = str | nn.Module | Sequence[str | nn.Module]
 """How a layer is named: dotted name, glob, the module itself, or a list of these."""
@@ -26,6 +27,15 @@ _HOW_TO_LIST = "gradcam_hooks.layers(model, x) lists those that ran."
 def named(model: nn.Module) -> dict[str, nn.Module]:
     """Every module by its dotted name, a shared module under each of its names."""
     return dict(model.named_modules(remove_duplicate=False))
+
+
+def hookable(model: nn.Module) -> dict[str, nn.Module]:
+    """Every module that takes hooks, each once: all but scripted and traced ones."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if not isinstance(module, torch.jit.ScriptModule)
+    }
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -21,6 +21,7 @@ __all__ = [
     "class_logits",
     "detached",
     "find_logits",
+    "flat_logits",
     "main_tensor",
     "probabilities",
     "told_grid",
@@ -92,27 +93,32 @@ def find_logits(output: object) -> Tensor:
     )
 
 
+def flat_logits(logits: Tensor) -> Tensor:
+    """Logits ``(batch, classes, 1, ...)``, as heads of convolutions give them, without the ones."""
+    return logits.flatten(1) if logits.ndim > 2 and logits[0, :1].numel() == 1 else logits
+
+
 def class_logits(output: object, batch: int) -> Tensor | None:
     """The logits ``(batch, classes)``, out of the graph; None where the output has no such."""
     try:
-        logits = find_logits(output).detach()
+        logits = flat_logits(find_logits(output).detach())
     except OutputError:  # a detector's, or a target function's own matter
         return None
     return logits if logits.ndim == 2 and len(logits) == batch and logits.shape[1] else None
 
 
-def probabilities(logits: Tensor) -> Tensor:
+def probabilities(logits: Tensor, *, multi_label: bool = False) -> Tensor:
     """The classes' probabilities of logits ``(batch, classes)``, float64, of the same shape.
 
-    Softmax; sigmoid of a single logit; and as they are where a row is non-negative and sums to
-    one, since some networks end in a softmax of their own.
+    Softmax; sigmoid of a single logit and of each label of a multi-label network; and as they are
+    where a row is non-negative and sums to one, since some networks end in a softmax of their own.
 
     >>> import torch
     >>> probabilities(torch.tensor([[0.0, 0.0], [0.25, 0.75]])).tolist()
     [[0.5, 0.5], [0.25, 0.75]]
     """
     exact = logits.detach().double()
-    if logits.shape[1] == 1:
+    if logits.shape[1] == 1 or multi_label:
         return exact.sigmoid()
     return exact.where(sum_to_one(logits), exact.softmax(1))
 

@@ -61,6 +61,7 @@ class Explanation:
         notes: what the method chose by itself, such as which channels, in sentences.
         logits: what of the output was taken for the logits of classes, ``(batch, classes)``; None
             where nothing was.
+        multi_label: whether each label is on or off by itself.
     """
 
     maps: Tensor
@@ -75,6 +76,7 @@ class Explanation:
     labels: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     logits: Tensor | None = dataclasses.field(default=None, repr=False)
+    multi_label: bool = False
     image: Tensor | None = dataclasses.field(default=None, repr=False)
     pictures: tuple[Picture, ...] | None = dataclasses.field(default=None, repr=False)
     along: Along = dataclasses.field(default_factory=dict, repr=False)  # axes of images in `output`
@@ -203,6 +205,7 @@ class Explanation:
             self.layers,
             self.layouts,
             self.method,
+            multi_label=self.multi_label,
         )
 
     captions = facts

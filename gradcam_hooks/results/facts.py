@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Literal, TypeAlias
 
+import torch
 from torch import Tensor
 
 from gradcam_hooks.methods import METHODS
@@ -33,6 +34,9 @@ Side = Literal["positive", "negative"]
 """Of a network with a single logit: what speaks for it, or what speaks against it."""
 
 
+_Said: TypeAlias = "tuple[int | None, str | None, float | None, Side | None]"
+
+
 @dataclass(frozen=True)
 class Facts:
     """What one map is a map of.
@@ -42,7 +46,7 @@ class Facts:
         label: its name, where it is known.
         score: the score that was explained.
         probability: the class's probability in [0, 1], where the score is a logit: softmax, or
-            sigmoid of a single logit. Else None.
+            sigmoid of a single logit and of a multi-label network. Else None.
         side: which side of a single logit was explained; None where there are several.
         layer: the layers, by their dotted names.
         layout: how the axes of each were read.
@@ -64,9 +68,14 @@ class Facts:
 
     @property
     def subject(self) -> str:
-        """The target in words: ``"tabby (281)"``, ``"class 281"``, ``"target function"``."""
+        """The target in words: ``"tabby (281)"``, ``"class 281"``, ``"target function"``.
+
+        Of a single logit without labels ``"against class 0"``, where its negative was explained.
+        """
         if self.target is None:
             return "target function"
+        if self.side == "negative" and self.label is None:
+            return f"against class {self.target}"
         return class_word(self.target, self.label, numbered=True)
 
     @property
@@ -109,7 +118,7 @@ class Prediction:
     """What a network says of a picture: a class, and how probable it is.
 
     Attributes:
-        number: of the class. The prediction of a single logit: 1 or 0 where two labels are known.
+        number: of the class; of a single logit 1 or 0 where two labels are known, else 0.
         label: its name, where it is known.
         probability: in [0, 1]; None where it is not finite.
     """
@@ -119,7 +128,9 @@ class Prediction:
     probability: float | None
 
 
-def prediction(logits: Tensor, labels: Sequence[str] | None) -> Prediction:
+def prediction(
+    logits: Tensor, labels: Sequence[str] | None, *, multi_label: bool = False
+) -> Prediction:
     """What logits ``(classes,)`` say.
 
     >>> import torch
@@ -127,35 +138,33 @@ def prediction(logits: Tensor, labels: Sequence[str] | None) -> Prediction:
     >>> said.number, said.label, round(said.probability, 4)
     (0, 'cat', 0.8808)
     """
-    best = ranked(logits, labels, 1)[0]
-    if len(logits) > 1 or labels is None or len(labels) != 2:
-        return best
-    if best.probability is None or best.probability >= 0.5:
-        return replace(best, number=1)
-    return Prediction(0, labels[0], 1 - best.probability)
+    return ranked(logits, labels, 1, multi_label=multi_label)[0]
 
 
-def ranked(logits: Tensor, labels: Sequence[str] | None, most: int) -> list[Prediction]:
-    """The highest of logits ``(classes,)``, each by its number among them, the highest first."""
-    chances = probabilities(logits[None])[0].tolist()
-    order = logits.sort(descending=True, stable=True).indices[:most].tolist()
-    return [Prediction(i, label_of(i, labels, len(logits)), finite(chances[i])) for i in order]
+def ranked(
+    logits: Tensor, labels: Sequence[str] | None, most: int, *, multi_label: bool = False
+) -> list[Prediction]:
+    """The highest of logits ``(classes,)``, the highest first.
+
+    A single logit with two labels stands for two classes: itself for the second, its negative for
+    the first.
+    """
+    chances = probabilities(logits[None], multi_label=multi_label)[0]
+    if len(logits) == 1 and labels is not None and len(labels) == 2:
+        logits, chances = torch.cat([-logits, logits]), torch.cat([1 - chances, chances])
+        order = [1, 0] if logits[1] >= logits[0] else [0, 1]
+    else:
+        order = logits.sort(descending=True, stable=True).indices.tolist()
+    return [Prediction(i, label_of(i, labels), finite(float(chances[i]))) for i in order[:most]]
 
 
-def label_of(number: int, labels: Sequence[str] | None, classes: int = 0) -> str | None:
-    """The label of a logit, by its number; None where it is not known.
+def label_of(number: int, labels: Sequence[str] | None) -> str | None:
+    """The label of a class, by its number; None where it is not known.
 
-    Args:
-        number: of the logit.
-        labels: the classes' names.
-        classes: how many logits there are, where that is known.
-
-    >>> label_of(1, ("cat", "dog"), 2), label_of(0, ("cat", "dog"), 1), label_of(7, ("cat",), 9)
-    ('dog', 'dog', None)
+    >>> label_of(1, ("cat", "dog")), label_of(7, ("cat",))
+    ('dog', None)
     """
     names = labels or ()
-    if classes == 1 and len(names) == 2:
-        names = names[1:]  # the one logit of a network with two labels speaks for the second
     return names[number] if 0 <= number < len(names) else None
 
 
@@ -191,6 +200,8 @@ def facts_of(
     layers: tuple[str, ...],
     layouts: tuple[str, ...],
     method: str,
+    *,
+    multi_label: bool = False,
 ) -> list[list[Facts]]:
     """The facts of each map, a list for each image; the arguments are `Explanation`'s fields."""
     rows = scores.detach().cpu().double().reshape(len(scores), -1).tolist()
@@ -199,13 +210,12 @@ def facts_of(
         word = diagnosis[i]
         words = [word] if isinstance(word, Diagnosis) else word
         numbers = [None] * len(row) if target is None else target[i].reshape(-1).tolist()
-        said = _said(numbers, row, None if logits is None else logits[i].detach().cpu(), labels)
+        own = None if logits is None else logits[i].detach().cpu()
+        said = _said(numbers, row, own, labels, multi_label=multi_label)
         found.append(
             [
                 Facts(number, label, score, chance, side, layers, layouts, method, one)
-                for number, score, (label, chance, side), one in zip(
-                    numbers, row, said, words, strict=True
-                )
+                for score, (number, label, chance, side), one in zip(row, said, words, strict=True)
             ]
         )
     return found
@@ -216,23 +226,39 @@ def _said(
     scores: Sequence[float],
     logits: Tensor | None,
     labels: Sequence[str] | None,
-) -> list[tuple[str | None, float | None, Side | None]]:
-    """The label of each class explained, its probability, and the side of a single logit.
+    *,
+    multi_label: bool,
+) -> list[_Said]:
+    """The number of each class explained, its label, its probability, and a single logit's side.
 
     The last two are known where the score is the logit of its class, or a single logit's negative.
     """
     values = [] if logits is None else logits.double().tolist()
-    chances = [] if logits is None else probabilities(logits[None])[0].tolist()
-    found: list[tuple[str | None, float | None, Side | None]] = []
+    chances = []
+    if logits is not None:
+        chances = probabilities(logits[None], multi_label=multi_label)[0].tolist()
+    found: list[_Said] = []
     for number, score in zip(numbers, scores, strict=True):
         if number is None:
-            found.append((None, None, None))
-            continue
-        label, chance = label_of(number, labels, len(values)), None
-        side: Side | None = None
-        if len(values) == 1 and score == -values[0] != 0:
-            label, chance, side = label_of(0, labels), 1 - chances[0], "negative"
-        elif number < len(values) and score == values[number]:
-            chance, side = chances[number], "positive" if len(values) == 1 else None
-        found.append((label, None if chance is None else finite(chance), side))
+            found.append((None, None, None, None))
+        elif len(values) == 1:
+            found.append(_side(number, score, values[0], chances[0], labels))
+        else:
+            known = number < len(values) and score == values[number]
+            chance = finite(chances[number]) if known else None
+            found.append((number, label_of(number, labels), chance, None))
     return found
+
+
+def _side(
+    number: int, score: float, logit: float, chance: float, labels: Sequence[str] | None
+) -> _Said:
+    """The same of a single logit, which stands for two classes where two labels are known."""
+    sides: dict[float, tuple[Side, float]] = {
+        -logit: ("negative", 1 - chance),
+        logit: ("positive", chance),
+    }
+    side, chance = sides.get(score, (None, math.nan))
+    if labels is not None and len(labels) == 2:
+        number = number if side is None else int(side == "positive")
+    return number, label_of(number, labels), finite(chance), side

@@ -20,7 +20,7 @@ from torch import Tensor
 from gradcam_hooks.errors import InputError, TargetError
 from gradcam_hooks.network.along import Along, Belonging, by_length, grown, pairs, taken
 from gradcam_hooks.network.inputs import Inputs
-from gradcam_hooks.network.outputs import choose, find_logits
+from gradcam_hooks.network.outputs import choose, find_logits, flat_logits
 from gradcam_hooks.network.tree import Path, tensors, walk
 from gradcam_hooks.runs.run import Run
 from gradcam_hooks.runs.tapped import exact
@@ -82,14 +82,17 @@ def scores_of(
     """
     classes = run.selected.index
     if classes is not None and run.asks_classes:
-        logits = find_logits(output)
+        logits = flat_logits(find_logits(output))
         if logits.shape[:1] != (count,):
             raise InputError(
                 f"for {count} image{'s' * (count > 1)} the network gives logits of shape "
                 f"{tuple(logits.shape)}, whose first axis should be theirs, as in the batch of "
                 f"{run.batch}. Take a method that runs the network once, such as 'gradcam'."
             )
-        values = exact(logits).softmax(1) if probability else logits
+        values = logits
+        if probability:
+            many = run.asked.multi_label
+            values = exact(logits).sigmoid() if many else exact(logits).softmax(1)
         return values[:, classes[index]]
     if probability:
         raise TargetError(

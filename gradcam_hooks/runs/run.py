@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from gradcam_hooks.errors import GradientError, LayerError, LayoutError
+from gradcam_hooks.errors import GradientError, LayerError, LayoutError, TargetError
 from gradcam_hooks.layout.input_axes import InputAxes
 from gradcam_hooks.layout.placement import Placement
 from gradcam_hooks.layout.reader import Watched, Words, read
@@ -25,7 +25,7 @@ from gradcam_hooks.network.modules import describe
 from gradcam_hooks.network.outputs import OutputSpec, choose
 from gradcam_hooks.network.tap import Way
 from gradcam_hooks.runs.tapped import TappedLayer, exact
-from gradcam_hooks.targets import AllClasses, Selection, Target, TopK, select, settle
+from gradcam_hooks.targets import AllClasses, On, Selection, Target, TopK, select, settle
 
 __all__ = ["Asked", "NoPath", "Progress", "Run", "TappedLayer", "look", "summed"]
 
@@ -57,6 +57,7 @@ class Asked:
         output: which part of its output to explain.
         layout: how activations are to be read; None to infer it.
         labels: the classes' names, where they are known.
+        multi_label: whether each label is on or off by itself.
         generator: where chance comes from, in methods that draw.
         progress: told of each step of a method that has many.
     """
@@ -65,8 +66,25 @@ class Asked:
     output: OutputSpec = None
     layout: str | None = None
     labels: tuple[str, ...] | None = None
+    multi_label: bool = False
     generator: torch.Generator | None = None
     progress: Progress | None = None
+
+    @property
+    def on(self) -> On | str:
+        """What the target ``"on"`` means here: a label of that name, or every label that is on.
+
+        Raises:
+            TargetError: the network is not known to be a multi-label one.
+        """
+        if "on" in (self.labels or ()):
+            return "on"
+        if not self.multi_label:
+            raise TargetError(
+                "target='on' is every label that is on, of a network that says of each label "
+                "whether it is. If this is one, pass multi_label=True."
+            )
+        return On()
 
 
 @dataclass(frozen=True)
@@ -203,8 +221,10 @@ class Run:
 
     @property
     def asks_classes(self) -> bool:
-        """Whether the scores are those of classes, and not of a function of the output."""
-        return self.selected.index is not None and not _is_function(self.target)
+        """Whether the scores are those of classes, each with a logit of its own."""
+        selected = self.selected
+        known = selected.index is not None and selected.sides is None
+        return known and not _is_function(self.target)
 
     @property
     def settled(self) -> Target:
@@ -240,7 +260,7 @@ class Run:
 
 
 def _is_function(target: Target) -> bool:
-    return callable(target) and not isinstance(target, TopK | AllClasses)
+    return callable(target) and not isinstance(target, TopK | AllClasses | On)
 
 
 def look(

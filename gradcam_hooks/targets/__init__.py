@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradcam_hooks.targets.boxes import Box
-from gradcam_hooks.targets.classes import AllClasses, Selection, Target, TopK, select, settle
+from gradcam_hooks.targets.classes import AllClasses, On, Selection, Target, TopK, select, settle
 from gradcam_hooks.targets.probabilities import Finer, LogProbability, Probability, ReST
 from gradcam_hooks.targets.scores import Binary, Difference, Regression, Similarity
 from gradcam_hooks.targets.segments import Segment
@@ -15,6 +15,7 @@ __all__ = [
     "Difference",
     "Finer",
     "LogProbability",
+    "On",
     "Probability",
     "ReST",
     "Regression",

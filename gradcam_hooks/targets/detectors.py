@@ -179,6 +179,14 @@ def _yolo(raw: Tensor, label: int | None, head: Head | None) -> list[tuple[Candi
     if head != "yolov8" and raw.shape[2] > 5:
         readings["yolov5"] = (raw[..., :4], raw[..., 4:])
     fitting = {name: one for name, one in readings.items() if head or _plausible(*one)}
+    if head and fitting and (wild := _beyond_scores(fitting[head][1])):
+        raise OutputError(
+            f"head={head!r} reads {raw.shape[1 if head == 'yolov8' else 2]} numbers of each "
+            f"candidate, and {wild} behind the box {'is' if wild == 1 else 'are'} no score, which "
+            "lie in [0, 1]. A head of poses or masks has more than classes there: cut it, as in "
+            "output=lambda y: y[:, :5] for one class; of logits take output=lambda y: "
+            "torch.cat([y[:, :4], y[:, 4:].sigmoid()], 1)."
+        )
     if len(fitting) != 1:
         fit = "both readings fit" if fitting else "neither reading fits"
         if head:
@@ -196,6 +204,11 @@ def _yolo(raw: Tensor, label: int | None, head: Head | None) -> list[tuple[Candi
     if label is not None:
         legal(label, scores.shape[-1])
     return [(one,) for one in _dense(_corners(boxes), scores, scores.detach(), label)]
+
+
+def _beyond_scores(scores: Tensor) -> int:
+    """How many columns of ``(batch, n, scores)`` hold what can be no probability."""
+    return int(((scores < 0) | (scores > 1)).any(0).any(0).sum())
 
 
 def _plausible(boxes: Tensor, scores: Tensor) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gradcam_hooks.checks import check_one_of
 from gradcam_hooks.errors import OutputError, TargetError
-from gradcam_hooks.network.outputs import find_logits
+from gradcam_hooks.network.outputs import find_logits, flat_logits
 from gradcam_hooks.network.tree import children, tensors
 from gradcam_hooks.targets.checks import described, labelled, legal, number, numbered, whole
 
@@ -75,24 +75,29 @@ class Binary:
     """One logit that stands for two classes: itself, or its negative for the other side.
 
     Args:
-        positive: whether to explain what speaks for the class (a high logit) or against it.
+        positive: whether to explain what speaks for the class (a high logit) or against it; or a
+            sequence of one such for each image.
 
     Raises:
         OutputError: the output is neither ``(batch, 1)`` nor ``(batch,)``.
+        TargetError: as many sides came as there are not images.
 
     >>> Binary(positive=False)(torch.tensor([[0.5], [-2.0]]))
     tensor([-0.5000,  2.0000])
     """
 
-    positive: bool = True
+    positive: bool | Sequence[bool] = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.positive, bool):
-            raise TargetError(f"Binary(positive=) is True or False, not {self.positive!r}.")
+        given = self.positive
+        each = tuple(given) if isinstance(given, Sequence) else (given,)
+        if not each or not all(isinstance(one, bool) for one in each):
+            raise TargetError(f"Binary(positive=) is True or False, not {given!r}.")
+        object.__setattr__(self, "positive", each if isinstance(given, Sequence) else given)
 
     def __call__(self, output: object) -> Tensor:
-        """``(batch, 1)`` or ``(batch,)`` to ``(batch,)``."""
-        values = _values(output)
+        """``(batch, 1)`` or ``(batch,)``, with more axes of one or not, to ``(batch,)``."""
+        values = flat_logits(_values(output))
         if values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]
         if values.ndim != 1:
@@ -100,7 +105,13 @@ class Binary:
                 f"{self} needs one logit per image, (batch, 1) or (batch,), but the output is "
                 f"{described(values)}. Of several classes pass the number: target=1."
             )
-        return values if self.positive else -values
+        if isinstance(self.positive, bool):
+            return values if self.positive else -values
+        if len(self.positive) not in (1, len(values)):
+            raise TargetError(
+                f"{len(self.positive)} sides came for a batch of {len(values)}; one, or one each."
+            )
+        return torch.where(torch.tensor(self.positive, device=values.device), values, -values)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from gradcam_hooks.errors import OutputError, TargetError
 from gradcam_hooks.network.tree import children, tensors
 from gradcam_hooks.targets.checks import described, labelled, legal, number, numbered, whole
 
-__all__ = ["Segment", "Where"]
+__all__ = ["Segment", "Where", "most_predicted"]
 
 Where = Tensor | np.ndarray | tuple[int, ...] | None
 Reduce = Literal["sum", "mean"]
@@ -159,15 +159,33 @@ class Segment:
             if single:
                 found, ask = "its one logit is nowhere above 0", "Say"
             else:
-                classes = Counter(predicted[image].flatten().tolist()).most_common()
-                shown = [f"{label} ({count} positions)" for label, count in classes[:10]]
-                found = f"predicted there are {', '.join(shown)}{', ...' * (len(classes) > 10)}"
-                ask = "Take one of these, or say"
+                found, ask = _predictions(predicted[image]), "Take one of these, or say"
             raise TargetError(
                 f"class {self.label} is predicted nowhere in image {image}: {found}. {ask} where= "
                 "(a mask or a point)."
             )
         return region.to(logits)
+
+
+def most_predicted(output: object) -> str:
+    """Which classes a segmentation of two axes of space or more predicts, as a sentence.
+
+    Empty where the output is none: nothing in it, or more than one part, has such axes.
+    """
+    try:
+        logits = _dense(output).detach()
+    except OutputError:
+        return ""
+    if logits.ndim < 4 or not logits.numel() or logits[0, 0].numel() == 1:
+        return ""
+    said = _predictions(logits.argmax(1)) if logits.shape[1] > 1 else "it has one logit"
+    return f"of shape {tuple(logits.shape)}, {said}."
+
+
+def _predictions(predicted: Tensor) -> str:
+    classes = Counter(predicted.flatten().tolist()).most_common()
+    shown = [f"{label} ({count} positions)" for label, count in classes[:10]]
+    return f"predicted there are {', '.join(shown)}{', ...' * (len(classes) > 10)}"
 
 
 def _mask(mask: Tensor) -> Tensor:

@@ -76,14 +76,15 @@ def test_the_guesses_are_the_softmax_of_the_logits(viewer):
     assert opened.guesses[0].label == "star"
 
 
-def test_the_one_logit_of_two_labels_is_one_guess(tmp_path):
+def test_the_one_logit_of_two_labels_is_two_guesses(tmp_path):
     picture(tmp_path / "a.png", 1, 250)
     model = nn.Sequential(Colours(), nn.Linear(3, 1))
     with torch.no_grad():
         logit = float(model(PREPARE(load_image(tmp_path / "a.png"))[0][None]))
-    (guess,) = of(model, ("cat", "dog")).open(tmp_path / "a.png").guesses
-    assert (guess.number, guess.label) == (0, "dog")
-    assert guess.probability == pytest.approx(1 / (1 + np.exp(-logit)))
+    said = {one.label: one for one in of(model, ("cat", "dog")).open(tmp_path / "a.png").guesses}
+    assert (said["cat"].number, said["dog"].number) == (0, 1)
+    assert said["dog"].probability == pytest.approx(1 / (1 + np.exp(-logit)))
+    assert said["cat"].probability == pytest.approx(1 / (1 + np.exp(logit)))
 
 
 def test_a_network_without_classes_has_no_guesses_and_says_why_there_is_no_map(tmp_path):

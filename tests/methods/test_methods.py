@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import gradcam_hooks as gh
+from gradcam_hooks.methods import method_of
 
 
 @pytest.mark.parametrize("name", gh.METHODS)
@@ -43,19 +44,28 @@ def test_every_exported_class_is_in_the_table_and_the_table_is_closed() -> None:
         gh.METHODS["new"] = gh.METHODS["gradcam"]  # type: ignore[index]
 
 
-def test_an_unknown_method_names_the_nearest() -> None:
+def test_a_method_is_found_in_any_spelling_of_its_name_title_or_class() -> None:
     meant = {
         "grad-cam": "gradcam",
         "GradCAM": "gradcam",
         "grad_cam": "gradcam",
-        "GradCAM++": "gradcam++",
-        "LayerCAM": "layercam",
-        "Score-CAM": "scorecam",
-        "EigenCAM": "eigencam",
+        "Grad-CAM++": "gradcam++",
+        "gradcamplusplus": "gradcam++",
+        "Score CAM": "scorecam",
         "Deep Feature Factorization": "dff",
-        "SobelEdges": "sobel",
     }
-    for wrong, near in meant.items():
+    for word, name in meant.items():
+        assert method_of(word) is gh.METHODS[name]
+    for row in gh.METHODS.values():
+        assert method_of(row.name.upper()) is method_of(row.cls) is method_of(row.title) is row
+
+
+def test_an_unknown_method_names_the_nearest() -> None:
+    for wrong, near in {
+        "gradcan": "gradcam",
+        "SobelEdge": "sobel",
+        "Scorecamm": "scorecam",
+    }.items():
         told = re.escape(f"no method {wrong!r}; did you mean {near!r}?")
         with pytest.raises(gh.MethodNotFound, match=told):
             gh.explain(torch.nn.Conv2d(3, 3, 3), torch.zeros(1, 3, 8, 8), method=wrong)

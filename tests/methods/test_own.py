@@ -242,6 +242,10 @@ def test_a_name_that_is_taken_is_refused_but_a_cell_may_run_again() -> None:
         ("eigen_smoth", r"did you mean eigen_smooth=\?"),
         ("layot", r"did you mean layout=\?"),
         ("target_layers", r"The layers are layer="),
+        ("target_category", r"The class is target="),
+        ("aug_smooth", r"sampler=gradcam_hooks\.Augment\(\)"),
+        ("use_cuda", r"model\.to\('cuda'\)"),
+        ("reshape_transform", r"layout= says it otherwise"),
         ("class_idx", r"The class is target="),
         ("device", r"model\.to\(device\)"),
     ],
@@ -336,3 +340,17 @@ def test_the_command_takes_a_function_in_a_file_and_sees_it_change(tmp_path: Pat
     told = CliRunner().invoke(app, ["methods", f"{own}:sum"])
     assert told.exit_code == 2
     assert "did you mean sums?" in " ".join(told.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("targets", r"no targets=\. The class is target="),
+        ("aug_smooth", r"sampler="),
+        ("tagret", r"did you mean target=\?"),
+        ("colour", r"Options go where the explainer is made"),
+    ],
+)
+def test_a_call_with_a_keyword_that_the_forward_has_not_is_told(name: str, told: str) -> None:
+    with gh.GradCAM(gap_linear(), "1") as cam, pytest.raises(gh.OptionError, match=told):
+        cam(images(), **{name: None})

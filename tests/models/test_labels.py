@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from torch import nn
 
 from gradcam_hooks.errors import ModelError
-from gradcam_hooks.models.labels import plain_labels, read_labels
+from gradcam_hooks.models.labels import labels_of, plain_labels, read_labels
 
 
 @pytest.mark.parametrize(
@@ -71,3 +73,25 @@ def test_a_list_in_a_program_is_taken_as_it_is() -> None:
     assert read_labels(["cat", "dog"]) == ("cat", "dog")
     with pytest.raises(ModelError, match="expected one name for each class"):
         read_labels([])
+
+
+@pytest.mark.parametrize(
+    ("id2label", "labels"),
+    [
+        ({str(i): f"c{i}" for i in range(12)}, tuple(f"c{i}" for i in range(12))),
+        ({1: "b", 3: "d"}, ("class 0", "b", "class 2", "d")),
+        ({2: "c", 0: "a", 1: "b"}, ("a", "b", "c")),
+        ({"cat": 0}, None),
+        ({-1: "a"}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_the_labels_of_a_configuration_stand_by_their_numbers(id2label, labels) -> None:
+    model = nn.Identity()
+    model.config = SimpleNamespace(id2label=id2label)
+    assert labels_of(model) == labels
+
+
+def test_a_network_without_a_configuration_has_no_labels() -> None:
+    assert labels_of(nn.Identity()) is None

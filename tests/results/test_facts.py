@@ -46,7 +46,7 @@ def test_the_probability_is_told_of_scores_that_are_logits_alone() -> None:
     [
         (math.log(3.0), "positive", "ill", 0.75),
         (-math.log(3.0), "negative", "well", 0.25),
-        (0.5, None, "ill", None),
+        (0.5, None, "well", None),
     ],
 )
 def test_a_single_logit_has_two_sides(score, side, label, probability) -> None:

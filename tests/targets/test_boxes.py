@@ -293,9 +293,12 @@ def test_a_list_of_pictures_is_a_batch_if_they_are_alike() -> None:
 
 def test_a_class_of_a_detector_is_told_of_box() -> None:
     net = detector("fcos_resnet50_fpn", **{**DENSE, "detections_per_img": 1})
-    for target in (None, 1):
-        with pytest.raises(gh.OutputError, match=r"this is a detector.*Pass target=Box\("):
-            gh.explain(net, [torch.rand(3, 96, 128)], "backbone.body.layer4", target=target)
+    x, layer = [torch.rand(3, 96, 128)], "backbone.body.layer4"
+    with pytest.raises(gh.OutputError, match=r"this is a detector.*Pass target=Box\("):
+        gh.explain(net, x, layer, target=1)
+    surest, unsaid = gh.explain(net, x, layer, target=gh.Box()), gh.explain(net, x, layer)
+    assert torch.equal(unsaid.raw, surest.raw)
+    assert torch.equal(unsaid.scores, surest.scores)
 
 
 def test_lists_for_networks_of_signals_are_what_they_were() -> None:

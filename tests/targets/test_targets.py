@@ -97,5 +97,7 @@ def test_a_function_gets_the_output_and_has_no_index() -> None:
 
 
 def test_a_class_of_an_output_that_is_no_table_of_classes() -> None:
-    with pytest.raises(gh.OutputError, match=r"\(batch=2, classes\), but the output has shape"):
+    with pytest.raises(gh.OutputError, match=r"this output is a segmentation's"):
         select(0, torch.zeros(2, 3, 4, 4), 2)
+    with pytest.raises(gh.OutputError, match=r"\(batch=2, classes\), but the output has shape"):
+        select(0, torch.zeros(2, 3, 4), 2)

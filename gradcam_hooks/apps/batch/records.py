@@ -114,7 +114,10 @@ class Record:
 def record_of(explained: Explanation) -> Record:
     """The record of an explanation of one picture, still without the picture; its batch is one."""
     (row,) = explained.facts()
-    said = None if explained.logits is None else prediction(explained.logits[0], explained.labels)
+    said = None
+    if explained.logits is not None:
+        many = explained.multi_label
+        said = prediction(explained.logits[0], explained.labels, multi_label=many)
     told = [one.plain() for one in row]
     classes = told if explained.target is not None else []  # else there is no class to tell
 

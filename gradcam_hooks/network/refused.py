@@ -1,0 +1,75 @@
+"""What PyTorch refuses in somebody's model, told with the way out.
+
+Some of what a model does works in its own use and not while it is explained: gradients are off
+ahead of the layer and on behind it. PyTorch's words for that name neither the model nor what to
+do, so here they are told as the library's errors. Knows modules and messages; no hook, no layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from gradcam_hooks.errors import GradCamHooksError, GradientError, InputError
+
+__all__ = ["refusals_told"]
+
+
+@contextmanager
+def refusals_told(model: nn.Module) -> Iterator[None]:
+    """While open, what PyTorch is known to refuse is raised as the library's error.
+
+    Raises:
+        GradientError, InputError: with what the model does, and what to do.
+    """
+    try:
+        yield
+    except GradCamHooksError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        told = _told(str(error), type(error).__name__, model)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _told(words: str, kind: str, model: nn.Module) -> GradCamHooksError | None:
+    if "cannot register a hook on a tensor that doesn't require grad" in words:
+        return GradientError(
+            "the model's forward registers a hook on a tensor (x.register_hook), which PyTorch "
+            "lets it do only where a gradient flows, and not everywhere one does while it is "
+            "explained. Take that line out, which nothing here needs, or let it ask first: if "
+            "x.requires_grad: x.register_hook(...)."
+        )
+    if "Inference tensors cannot be saved for backward" in words:
+        kept = _kept(model)
+        where = f", {kept}," if kept else ""
+        return GradientError(
+            f"the model keeps a tensor{where} that it made under torch.inference_mode(), and "
+            "PyTorch lets no gradient pass through it. Clear it (set it to None, where the model "
+            "makes it anew), or load the model again and run it first under torch.no_grad()."
+        )
+    if kind == "CheckpointError":
+        return GradientError(
+            "the model checkpoints activations (torch.utils.checkpoint): it runs a part again in "
+            "the backward pass, and there this method's replaced operations are gone. Turn "
+            "checkpointing off for the explanation, such as model.gradient_checkpointing_disable() "
+            "or the model's own flag; 'gradcam' works with it on."
+        )
+    if "uninitialized parameter" in words or "uninitialized buffer" in words:
+        return InputError(
+            "the model has lazy layers that have no weights before the first run. Run it once, "
+            "model(x), and load its weights; then explain it."
+        )
+    return None
+
+
+def _kept(model: nn.Module) -> str:
+    """The first tensor made under inference mode that a module keeps as an attribute."""
+    for name, module in model.named_modules():
+        for key, value in [*vars(module).items(), *module._buffers.items()]:
+            if isinstance(value, Tensor) and value.is_inference():
+                return f"{name}.{key}".lstrip(".")
+    return ""
