@@ -16,7 +16,8 @@ from pathlib import Path
 
 try:
     import gradcam_hooks as gh
-    from gradcam_hooks.images.files import list_images, write_whole
+    from gradcam_hooks.apps.batch import Folder
+    from gradcam_hooks.images.files import list_images
 except ModuleNotFoundError as error:
     sys.exit(
         f"error: this Python ({sys.executable}) has no {error.name}; run it with .venv/bin/python, "
@@ -58,7 +59,12 @@ def main() -> int:
     layer = asked.layer or ("features" if asked.model.startswith("vgg") else "auto")
     drawn = 0
     broken = []
-    with gh.GradCAM(loaded.model, layer, preprocess=loaded.preprocess) as cam:
+    folder = Folder(asked.out)
+    with (
+        folder.held(),
+        gh.GradCAM(loaded.model, layer, preprocess=loaded.preprocess) as cam,
+    ):
+        folder.claim(["README.md", *(f"{number}.jpg" for number in range(len(pictures)))])
         for picture in pictures:
             try:
                 image = gh.load_image(picture)
@@ -67,17 +73,17 @@ def main() -> int:
                 continue
             path = asked.out / f"{drawn}.jpg"
             result = cam(image)
-            result.save(path, alpha=MAP_WEIGHT, colormap="jet")
+            with folder.write(path.name) as part:
+                result.save(part, alpha=MAP_WEIGHT, colormap="jet")
             print(f"{path}  {picture}")
             for word in result.diagnosis:
                 if isinstance(word, gh.Diagnosis) and word != "ok":
                     print(f"{word}: {path}: {word.message}", file=sys.stderr)
             drawn += 1
-    if drawn:
-        table = asked.out / "README.md"
-        with write_whole(table) as part:
-            part.write_text(markdown(range(drawn)), encoding="utf-8")
-        print(f"{table}  the table of them")
+        if drawn:
+            with folder.write("README.md") as part:
+                part.write_text(markdown(range(drawn)), encoding="utf-8")
+            print(f"{asked.out / 'README.md'}  the table of them")
     for reason in broken:
         print(f"broken: {reason}", file=sys.stderr)
     return 1 if broken else 0

@@ -25,7 +25,7 @@ from gradcam_hooks import (
     TargetError,
     TopK,
 )
-from gradcam_hooks.apps.batch import Series, overlay_names
+from gradcam_hooks.apps.batch import Folder, Series, overlay_names
 from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.records import Record, record_of
 from gradcam_hooks.apps.batch.results import Results
@@ -111,7 +111,7 @@ def test_every_picture_has_an_overlay_at_its_own_size_and_a_line_in_order(photos
         assert line["layouts"] == ["b c=8 h=8 w=10"]
         geometry = Geometry.from_dict(line["geometry"])
         assert geometry.input == SIZE
-    assert not (out / "results.jsonl.part").exists()
+    assert not (out / ".gradcam_hooks/journal.jsonl").exists()
 
 
 def test_the_numbers_and_pixels_are_those_of_the_explainer_alone(photos, tmp_path):
@@ -270,7 +270,7 @@ def test_however_it_stops_what_was_done_is_kept_in_order(stop, photos, tmp_path)
     with pytest.raises(stop):
         Series(job(), pictures, tmp_path).go(batch_size=1, progress=progress)
     assert [line["file"] for line in lines(tmp_path)] == done == [str(p) for p in pictures[:3]]
-    assert not (tmp_path / "results.jsonl.part").exists()
+    assert not (tmp_path / ".gradcam_hooks/journal.jsonl").exists()
     rest = Series(job(), pictures, tmp_path)
     assert [record.file for record in rest.kept] == [str(photos[0]), str(photos[1])]
     assert [line.error is None for line in rest.go()] == [True, True, False, True, True, True]
@@ -278,7 +278,7 @@ def test_however_it_stops_what_was_done_is_kept_in_order(stop, photos, tmp_path)
 
 def test_lines_of_another_run_are_gone_before_its_overlays_are_overwritten(photos, tmp_path):
     first = Series(job(), photos, tmp_path).go()
-    results = Results(tmp_path)
+    results = Results(Folder(tmp_path))
     assert len(results.known()) == 5
     known: list[int] = []
 
@@ -296,11 +296,11 @@ def test_a_torn_journal_is_read_as_far_as_it_goes(photos, tmp_path):
     whole = (tmp_path / "results.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "results.jsonl").unlink()
     torn = "".join(whole[:2]) + whole[2][:50]
-    (tmp_path / "results.jsonl.part").write_text(torn)
+    (tmp_path / ".gradcam_hooks/journal.jsonl").write_text(torn)
     run = Series(job(), photos, tmp_path)
     assert run.kept == records[:2]
     assert len(run.go()) == 5
-    assert not (tmp_path / "results.jsonl.part").exists()
+    assert not (tmp_path / ".gradcam_hooks/journal.jsonl").exists()
     assert len(lines(tmp_path)) == 5
 
 
@@ -364,10 +364,17 @@ def test_a_network_that_fails_on_every_picture_is_no_picture_s_fault(photos, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_an_overlay_that_cannot_be_written_is_that_picture_s_error(photos, tmp_path):
-    (tmp_path / "out" / "overlays" / "camera.png").mkdir(parents=True)
+def test_an_overlay_that_cannot_be_drawn_is_that_picture_s_error(photos, tmp_path, monkeypatch):
+    real = Explanation.save
+
+    def save(self, path, **options):
+        if self.pictures[0].image.height == load_image(photos[1]).height:
+            raise MemoryError("no room")
+        return real(self, path, **options)
+
+    monkeypatch.setattr(Explanation, "save", save)
     records = Series(job(), photos, tmp_path / "out").go()
-    assert "is a folder" in str(records[1].error)
+    assert records[1].error == "its overlay cannot be drawn: no room"
     assert sum(record.error is None for record in records) == 4
 
 
@@ -462,8 +469,9 @@ def test_a_record_survives_its_line_and_odd_numbers_are_valid_json():
     line = record.line()
     assert line.isascii()
     assert Record.read(line) == record
-    assert Record.read('{"file": "x"}') is None
-    assert Record.read("[1]") is None
+    for other in ('{"file": "x"}', "[1]"):
+        with pytest.raises(ValueError, match=r"fields|no Record"):
+            Record.read(other)
     nan = record_of(explanation(torch.tensor([[float("nan"), 1.0]])))
     assert json.loads(nan.line(), parse_constant=pytest.fail)["score"] is None
 

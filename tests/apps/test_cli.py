@@ -333,10 +333,16 @@ def test_out_that_is_a_file_is_a_mistake_too(slow, tmp_path):
     assert "Traceback" not in result.output
 
 
+def records_in(journal: Path) -> int:
+    """The whole lines of it that are records."""
+    whole = journal.read_bytes().rpartition(b"\n")[0].splitlines()
+    return sum(line.startswith(b'{"file"') for line in whole)
+
+
 def wait_for(journal: Path, count: int, process: subprocess.Popen[str]) -> None:
-    """Until the journal has as many whole lines."""
+    """Until the journal has as many records."""
     deadline = time.monotonic() + 60
-    while not (journal.exists() and journal.read_bytes().count(b"\n") >= count):
+    while not (journal.exists() and records_in(journal) >= count):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -349,12 +355,12 @@ def test_a_run_that_is_killed_is_taken_up_where_it_was(slow, tmp_path):
         "explain", pictures, "--model", model, "--layer", "1", "--batch-size", 1, "--out", out,
     )  # fmt: skip
     process = start(*words)
-    wait_for(out / "results.jsonl.part", 4, process)
+    wait_for(out / ".gradcam_hooks/journal.jsonl", 4, process)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    journal = out / "results.jsonl.part"
-    done = journal.read_bytes().count(b"\n")
+    journal = out / ".gradcam_hooks/journal.jsonl"
+    done = records_in(journal)
     assert 4 <= done < 12
     assert lines(out) == []
     with journal.open("a") as torn:
@@ -376,7 +382,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(slow, tmp_path):
     )  # fmt: skip
     # A process that is started in the background may inherit that the signal is ignored.
     process = start(*words, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    wait_for(out / "results.jsonl.part", 3, process)
+    wait_for(out / ".gradcam_hooks/journal.jsonl", 3, process)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
@@ -385,7 +391,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(slow, tmp_path):
     assert f"stopped: {len(found)} of 12 pictures are done, and kept in" in stderr
     assert "the same command goes on from there" in stderr
     assert "Traceback" not in stdout + stderr
-    assert not (out / "results.jsonl.part").exists()
+    assert not (out / ".gradcam_hooks/journal.jsonl").exists()
     assert f"{len(found)} kept" in run(*words).stdout
 
 

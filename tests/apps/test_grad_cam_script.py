@@ -109,7 +109,7 @@ def test_the_seed_s_own_program(folder, capsys):
     ]
     assert "broken: 'photos/img3.jpg' is cut short or damaged" in err
     assert sorted(path.name for path in results.iterdir()) == [
-        "0.jpg", "1.jpg", "2.jpg", "3.jpg", "4.jpg", "README.md",
+        ".gradcam_hooks", "0.jpg", "1.jpg", "2.jpg", "3.jpg", "4.jpg", "README.md",
     ]  # fmt: skip
     for number, name in enumerate(["img1.png", "img2.jpg", "img10.png", "img11.png", "img12.png"]):
         with Image.open(folder / "photos" / name) as picture:
@@ -141,6 +141,7 @@ def test_another_network_and_a_second_run_into_the_pictures_own_folder(folder, t
         assert status == 0
         assert re.findall(r"(\S+)  (\S+)", out)[0] == ("results_img/0.jpg", "img1.png")
         assert sorted(path.name for path in (tmp_path / "results_img").iterdir()) == [
+            ".gradcam_hooks",
             "0.jpg",
             "README.md",
         ]

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import gradcam_hooks as gh
-from gradcam_hooks.apps.batch import Record, Series
-from gradcam_hooks.apps.batch.cards import Card, Heat, card_name, heat_of
+from gradcam_hooks.apps.batch import Folder, Record, Series
+from gradcam_hooks.apps.batch.cards import Card, Heat, heat_of
 from gradcam_hooks.apps.batch.job import Job
+from gradcam_hooks.apps.batch.names import card_name
 from gradcam_hooks.apps.batch.truths import check_truths, judged, read_truths
 from gradcam_hooks.apps.cli import app
 from gradcam_hooks.apps.report import Look, entries_of, terms_of, write_report
@@ -167,7 +168,7 @@ def test_a_lost_card_is_made_again_and_a_broken_one_is_told(photos, tmp_path):
     assert [one.file for one in Series(job(), photos, tmp_path).kept] == [records[1].file]
     card.write_text('{"image": 1}')
     with pytest.raises(gh.ImageError, match=r"should hold the maps of a picture.*--force"):
-        write_report(tmp_path / "report.html", entries_of(records, tmp_path))
+        write_report(Folder(tmp_path), entries_of(records, tmp_path))
     assert not (tmp_path / "report.html").exists()
 
 
@@ -230,12 +231,6 @@ def test_true_classes_that_the_network_does_not_know_are_told():
         check_truths({"a": "cat"}, None)
 
 
-def test_records_of_earlier_versions_are_still_read():
-    line = json.loads(Record("a.jpg", predicted=1).line())
-    del line["truth"], line["right"]
-    assert Record.read(json.dumps(line)) == Record("a.jpg", predicted=1)
-
-
 def test_kept_records_take_the_truth_of_this_run(photos, tmp_path):
     Series(job(), photos, tmp_path).go()
     run = Series(job(), photos, tmp_path, truths={str(photos[0]): "sea lion"})
@@ -269,7 +264,7 @@ def test_hostile_names_make_no_tag_and_no_address(photos, tmp_path):
     records = Series(job(), photos, tmp_path, truths={str(photos[0]): LABELS[0]}).go()
     look = Look("<img src=x onerror=alert(2)>", "\u2028</title><script>")
     terms = terms_of(job(), records, "gradcam-hooks '</code><script>alert(3)</script>\udcff'")
-    (page,) = write_report(tmp_path / "report.html", entries_of(records, tmp_path), terms, look)
+    (page,) = write_report(Folder(tmp_path), entries_of(records, tmp_path), terms, look)
     found = Tags(page)
     names = [name for name, _ in found.tags]
     assert names.count("script") == 4  # the data, two pictures, and the page's own
@@ -298,14 +293,18 @@ def test_pages_are_cut_by_number_and_weight_and_old_ones_go(photos, tmp_path):
     entries = entries_of(Series(job(), photos, tmp_path).go(), tmp_path) * 3
     page = tmp_path / "report.html"
     folder = tmp_path / "report_pages"
-    assert write_report(page, entries, most=2) == [page, folder / "2.html", folder / "3.html"]
+    assert write_report(Folder(tmp_path), entries, most=2) == [
+        page,
+        folder / "2.html",
+        folder / "3.html",
+    ]
     (folder / "mine.html").write_text("kept")
     links = [one["href"] for tag, one in Tags(folder / "2.html").tags if tag == "a"]
     assert links == ["#pictures", *["../report.html", "2.html", "3.html"] * 2]
-    assert write_report(page, entries, largest=1) == [
+    assert write_report(Folder(tmp_path), entries, largest=1) == [
         page, *(folder / f"{number}.html" for number in range(2, 7)),
     ]  # fmt: skip
-    assert write_report(page, entries) == [page]
+    assert write_report(Folder(tmp_path), entries) == [page]
     assert [one.name for one in folder.iterdir()] == ["mine.html"]
     assert not [one for _, one in Tags(page).tags if one.get("class") == "pages"]
     assert page.stat().st_size > sum(len(one.cards()[0].image) for one in entries)
@@ -313,22 +312,21 @@ def test_pages_are_cut_by_number_and_weight_and_old_ones_go(photos, tmp_path):
 
 def test_all_pages_are_written_or_none(photos, tmp_path):
     entries = entries_of(Series(job(), photos, tmp_path).go(), tmp_path)
-    page = tmp_path / "report.html"
-    write_report(page, entries, most=1)
+    write_report(Folder(tmp_path), entries, most=1)
     before = {one: one.read_bytes() for one in tmp_path.rglob("*.html")}
     assert len(before) == 2
     (tmp_path / "report_pages" / "3.html").mkdir()  # the third page cannot be written
-    with pytest.raises(IsADirectoryError):
-        write_report(page, [*entries, entries[0]], [("new", "fact")], most=1)
+    with pytest.raises(gh.ImageError, match=r"3\.html' is a folder"):
+        write_report(Folder(tmp_path), [*entries, entries[0]], [("new", "fact")], most=1)
     assert {one: one.read_bytes() for one in tmp_path.rglob("*.html") if one.is_file()} == before
     assert not list(tmp_path.rglob(".part-*"))
 
 
 def test_an_empty_report_and_broken_pictures_are_pages_too(tmp_path):
-    (page,) = write_report(tmp_path / "report.html", [])
+    (page,) = write_report(Folder(tmp_path), [])
     assert json.loads(Tags(page).scripts[0])["items"] == []
     records = [replace(Record("a.png"), error="torn")]
-    (page,) = write_report(page, entries_of(records, tmp_path))
+    (page,) = write_report(Folder(tmp_path), entries_of(records, tmp_path))
     (item,) = json.loads(Tags(page).scripts[0])["items"]
     assert (item["error"], item["panels"], item["size"]) == ("torn", [], None)
 

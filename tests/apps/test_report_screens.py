@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import gradcam_hooks as gh
-from gradcam_hooks.apps.batch import Series
+from gradcam_hooks.apps.batch import Folder, Series
 from gradcam_hooks.apps.report import Look, entries_of, write_report
 from tests.support.report_runs import LABEL, LABELS, Tab
 
@@ -20,7 +20,7 @@ def test_several_targets_stand_side_by_side(run, browser, tmp_path):
     job = replace(run.job, target=gh.TopK(2))
     records = Series(job, [run.path("a10.png")], tmp_path).go()
     write_report(
-        tmp_path / "report.html",
+        Folder(tmp_path),
         entries_of(records, tmp_path),
         look=Look("T", style=gh.Style(alpha=1)),
     )
@@ -41,7 +41,7 @@ def test_several_targets_stand_side_by_side(run, browser, tmp_path):
 def test_pictures_are_drawn_as_they_come_into_view(run, browser, tmp_path):
     entry = entries_of(run.records, run.out)[0]
     entries = [replace(entry, name=f"{i}.png") for i in range(400)]
-    pages = write_report(tmp_path / "report.html", entries, most=300)
+    pages = write_report(Folder(tmp_path), entries, most=300)
     assert [page.name for page in pages] == ["report.html", "2.html"]
     opened = Tab(browser, pages[0])
     page = opened.page

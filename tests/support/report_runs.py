@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import gradcam_hooks as gh
-from gradcam_hooks.apps.batch import Record, Series
+from gradcam_hooks.apps.batch import Folder, Record, Series
 from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.truths import read_truths
 from gradcam_hooks.apps.report import entries_of, terms_of, write_report
@@ -92,7 +92,7 @@ def make_run(folder: Path) -> Done:
 
 def make_report(run: Done) -> Path:
     terms = terms_of(run.job, run.records, f"demo {FILE}")
-    return write_report(run.out / "report.html", entries_of(run.records, run.out), terms)[0]
+    return write_report(Folder(run.out), entries_of(run.records, run.out), terms)[0]
 
 
 @contextmanager

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gradcam_hooks.apps.batch.plain import read_plain
 from gradcam_hooks.errors import ImageError
-from gradcam_hooks.images.files import write_whole
 from gradcam_hooks.maps import FUSIONS, finish, fuse, minmax, resize
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.results.facts import Facts
@@ -29,7 +29,7 @@ from gradcam_hooks.results.facts import Facts
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Card", "Heat", "Panel", "card_name", "card_of", "heat_of"]
+__all__ = ["Card", "Heat", "Panel", "card_of", "heat_of"]
 
 _SIDE = 480
 """The small picture's longer side in pixels."""
@@ -82,9 +82,8 @@ class Card:
     panels: tuple[Panel, ...]
 
     def write(self, path: Path) -> None:
-        """Write the card as JSON, whole or not at all."""
-        with write_whole(path) as part:
-            part.write_text(json.dumps(asdict(self)), encoding="ascii")
+        """Write the card as JSON."""
+        path.write_text(json.dumps(asdict(self)), encoding="ascii")
 
     @classmethod
     def read(cls, path: Path) -> Card:
@@ -94,23 +93,12 @@ class Card:
             ImageError: the file is missing or is no card.
         """
         try:
-            content = json.loads(path.read_text(encoding="ascii"))
-            panels = [Panel(one["facts"], Heat(**one["heat"])) for one in content["panels"]]
-            return cls(**{**content, "panels": tuple(panels)})
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return read_plain(cls, path.read_text(encoding="ascii"))
+        except (OSError, ValueError) as error:
             raise ImageError(
-                f"'{path}' should hold the maps of a picture, and cannot be read: "
-                f"{type(error).__name__}: {error}; run the same command with --force"
+                f"'{path}' should hold the maps of a picture, and cannot be read: {error}; explain "
+                "the picture again, with --force"
             ) from error
-
-
-def card_name(overlay: str) -> str:
-    """Where the card of a picture goes, by the name of its overlay.
-
-    >>> card_name("overlays/b/cat.jpg.png")
-    'maps/b/cat.jpg.json'
-    """
-    return f"maps/{overlay.removeprefix('overlays/').removesuffix('.png')}.json"
 
 
 def card_of(explained: Sequence[Explanation], image: Image.Image) -> Card:

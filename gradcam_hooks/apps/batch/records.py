@@ -7,9 +7,11 @@ explanations and JSON: no picture file, no folder.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
+from gradcam_hooks.apps.batch.plain import read_plain
 from gradcam_hooks.results.diagnosis import Diagnosis
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.results.facts import class_word, prediction
@@ -17,9 +19,6 @@ from gradcam_hooks.results.facts import class_word, prediction
 __all__ = ["Record", "record_of"]
 
 _T = TypeVar("_T")
-
-_LATER = frozenset({"truth", "right"})
-"""Fields that lines of earlier versions lack."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,8 @@ class Record:
         geometry: which part of the picture the network saw; `Geometry.from_dict` takes it.
         run: a fingerprint of everything but the picture that decides the result.
         stamp: the picture's size in bytes and time of change, so that a changed one is done again.
+        place: the picture, as seen from the folder of `results.jsonl`, which tells it from others.
+        sizes: bytes of the overlay and of its card, so that a torn or foreign one is made again.
         truth: its true class, where that is known.
         right: whether the prediction is the true class; None where that cannot be said.
     """
@@ -70,6 +71,8 @@ class Record:
     geometry: dict[str, list[int] | list[float]] | None = None
     run: str = ""
     stamp: str = ""
+    place: str = ""
+    sizes: list[int] | None = None
     truth: str | None = None
     right: bool | None = None
 
@@ -99,16 +102,17 @@ class Record:
         return list(map(Diagnosis, [one or "ok" for one in _listed(self.diagnosis)], messages))
 
     @classmethod
-    def read(cls, line: str) -> Record | None:
-        """The record of a line; None where the line is torn, or another program's."""
-        try:
-            content = json.loads(line)
-        except ValueError:
-            return None
-        names = {field.name for field in fields(cls)}
-        if not isinstance(content, dict) or not names - _LATER <= set(content) <= names:
-            return None
-        return cls(**content)
+    def read(cls, line: str) -> Record:
+        """The record of a line.
+
+        Raises:
+            ValueError: it is torn, edited, or another program's; says how.
+        """
+        record = read_plain(cls, line)
+        way = PurePosixPath(record.overlay or "overlays/")
+        if way.parts[0] != "overlays" or ".." in way.parts or "\\" in str(way):
+            raise ValueError(f"overlay is {record.overlay!r}, which is not in overlays/")
+        return record
 
 
 def record_of(explained: Explanation) -> Record:

@@ -1,58 +1,81 @@
 """Results on disk: a record for each picture, kept while a run lasts and taken up after it.
 
-`results.jsonl` is written whole, in the order of the pictures. While a run lasts, each picture's
-line goes to a journal beside it, so that a run that is killed loses nothing it had finished. The
-next run reads both. This file knows lines and files: no model, no picture.
+`results.jsonl` holds the latest word on each picture that any run has explained there, and is
+written whole. While a run lasts, each picture's line goes to a journal, so that a run that is
+killed loses nothing it had finished; before a picture's overlay is touched a line there says so,
+as what was known of it may be true no longer. The next run reads both. This file knows lines and
+files: no model, no picture.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
+from gradcam_hooks.apps.batch.folder import Folder, naming
 from gradcam_hooks.apps.batch.records import Record
-from gradcam_hooks.images.files import write_whole
+from gradcam_hooks.errors import ImageError
 
-__all__ = ["Results"]
+__all__ = ["RESULTS", "Results"]
+
+RESULTS = "results.jsonl"
 
 
 class Results:
     """The results in a folder: `results.jsonl`, and its journal while a run lasts."""
 
-    def __init__(self, out: Path) -> None:
-        self.path = out / "results.jsonl"
-        self.journal = out / "results.jsonl.part"
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.path = folder.path / RESULTS
+        self.journal = folder.own / "journal.jsonl"
         self._open: IO[str] | None = None
 
     def known(self) -> dict[str, Record]:
-        """What earlier runs have found, by the picture's file; the latest word on each."""
+        """What earlier runs have found, by the picture's place; the latest word on each.
+
+        Raises:
+            ImageError: a line of `results.jsonl` is no record.
+        """
         records: dict[str, Record] = {}
-        for path in (self.path, self.journal):
-            if not path.exists():
+        if RESULTS not in self.folder.made():
+            return records
+        for number, line in enumerate(_lines(self.path), 1):
+            if not line.strip():
                 continue
-            for line in path.read_text(encoding="ascii", errors="replace").splitlines():
+            try:
                 record = Record.read(line)
-                if record is not None:
-                    records[record.file] = record
+            except ValueError as error:
+                raise ImageError(
+                    f"'{self.path}', line {number}, is no record of a picture: {error}. Mend the "
+                    "line or take it out, or name another folder (--out)"
+                ) from error
+            records[record.place] = record
+        for line in _lines(self.journal):
+            if (touched := _touched(line)) is not None:
+                records.pop(touched, None)
+                continue
+            try:
+                record = Record.read(line)
+            except ValueError:
+                continue  # torn when the run was killed
+            records[record.place] = record
         return records
 
-    def begin(self, kept: Iterable[Record]) -> None:
-        """Open the journal; of what earlier runs found, only `kept` is still true from here on.
-
-        To be called before the first picture of an earlier run is overwritten: a run that is
-        killed must not leave a line behind that tells of a picture which is no longer there.
-        """
-        self._write(kept)
+    def begin(self, known: Iterable[Record]) -> None:
+        """Open the journal behind what is known."""
+        self._write(known)
         self._open = self.journal.open("w", encoding="ascii")
+
+    def touch(self, place: str) -> None:
+        """Say that a picture's overlay is about to be made: what is known of it holds no longer."""
+        self._put(json.dumps({"touched": place}) + "\n")
 
     def append(self, record: Record) -> None:
         """Add a line to the journal; from here on it outlives this process."""
-        if self._open is None:
-            raise ValueError("the journal is not open: call begin() first")
-        self._open.write(record.line())
-        self._open.flush()
+        self._put(record.line())
 
     def sync(self) -> None:
         """Have the journal's lines on the disk, so that they outlive a power cut too."""
@@ -67,6 +90,31 @@ class Results:
         self._write(records)
         self.journal.unlink(missing_ok=True)
 
+    def _put(self, line: str) -> None:
+        if self._open is None:
+            raise ValueError("the journal is not open: call begin() first")
+        with naming(self.journal):
+            self._open.write(line)
+            self._open.flush()
+
     def _write(self, records: Iterable[Record]) -> None:
-        with write_whole(self.path) as part:
-            part.write_text("".join(record.line() for record in records), encoding="ascii")
+        with self.folder.write(RESULTS) as part, part.open("w", encoding="ascii") as file:
+            file.writelines(record.line() for record in records)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():  # a pipe of that name would be waited for
+        return []
+    return path.read_text(encoding="ascii", errors="replace").splitlines()
+
+
+def _touched(line: str) -> str | None:
+    """The place in a line of `Results.touch`."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    place = content.get("touched") if isinstance(content, dict) else None
+    return place if isinstance(place, str) else None

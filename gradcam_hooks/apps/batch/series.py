@@ -8,9 +8,7 @@ file knows no terminal: it hands each record to a callback.
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -19,43 +17,40 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gradcam_hooks.apps.batch.cards import card_name, card_of
+from gradcam_hooks.apps.batch.cards import card_of
+from gradcam_hooks.apps.batch.folder import Folder
 from gradcam_hooks.apps.batch.job import Job
+from gradcam_hooks.apps.batch.names import card_name
+from gradcam_hooks.apps.batch.plan import Task, plan_of, sizes_of
 from gradcam_hooks.apps.batch.records import Record, record_of
-from gradcam_hooks.apps.batch.results import Results
+from gradcam_hooks.apps.batch.results import RESULTS, Results
 from gradcam_hooks.apps.batch.truths import judged
 from gradcam_hooks.checks import check_count
-from gradcam_hooks.errors import GradCamHooksError, ImageError, InputError, ModelError
+from gradcam_hooks.errors import GradCamHooksError, InputError, ModelError
 from gradcam_hooks.explainers import Explainer
 from gradcam_hooks.images import load_image
 from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.results.comparison import Comparison
 from gradcam_hooks.results.explanation import Explanation
 
-__all__ = ["Series", "overlay_names"]
+__all__ = ["ALWAYS", "Series"]
 
 _WORKERS = 2
 """Pictures read or drawn at once; drawing takes 100 bytes a pixel, which is why there are few."""
 
+
+ALWAYS = (RESULTS, "report.html")
+"""What every run writes, beside the files of its pictures."""
 
 _Answer = Explanation | Comparison | Exception
 """What came of one picture: how it is explained, in one way or several; or what was raised."""
 
 
 @dataclass(frozen=True)
-class _Task:
-    """A picture that is still to do."""
-
-    path: Path
-    overlay: str
-    stamp: str
-
-
-@dataclass(frozen=True)
 class _Ready:
     """A picture that was read and made ready."""
 
-    task: _Task
+    task: Task
     picture: Picture
     pixels: Tensor
 
@@ -63,7 +58,8 @@ class _Ready:
 class Series:
     """A job on a list of pictures, with a folder for its results.
 
-    Making one reads what earlier runs have left in the folder, and changes nothing.
+    Making one reads what earlier runs have left in the folder, and changes nothing. What they
+    found of other pictures stays as it is.
 
     Args:
         job: what to do.
@@ -73,11 +69,14 @@ class Series:
         truths: the true class of each picture, by its path, where it is known.
 
     Attributes:
+        folder: the folder, to be held while there is something else to write than `go` does.
         kept: what an earlier run has done already, in the order of the pictures.
+        replaced: how many of the pictures an earlier run has explained with other options.
         total: the number of pictures.
 
     Raises:
-        ImageError: an overlay would overwrite one of the pictures.
+        ImageError: an overlay would overwrite one of the pictures, or what earlier runs have
+            left cannot be read.
     """
 
     def __init__(
@@ -90,32 +89,30 @@ class Series:
         truths: Mapping[str, str] | None = None,
     ) -> None:
         self.job = job
-        self._truths = truths or {}
-        self.out = out
+        self.folder = Folder(out)
         self.total = len(pictures)
-        self._results = Results(out)
+        self._pictures, self._again, self._truths = pictures, again, truths or {}
+        self._results = Results(self.folder)
         self._print = job.fingerprint()
-        names = overlay_names(pictures)
-        own = {path.resolve() for path in pictures}
-        for name in [*names, *map(card_name, names)]:
-            if (out / name).resolve() in own:
-                raise ImageError(
-                    f"'{out / name}' is one of the pictures, and would be overwritten by its own "
-                    "overlay; name another folder for the results (--out)"
-                )
-        tasks = [
-            _Task(path, name, _stamp(path)) for path, name in zip(pictures, names, strict=True)
-        ]
-        known = {} if again else self._results.known()
-        self._records: dict[str, Record] = {}
-        for task in tasks:
-            record = known.get(str(task.path))
-            if record is not None and self._still_true(record, task):
-                self._records[record.file] = self._judged(record)
-        self.kept = list(self._records.values())
-        self._order = [str(task.path) for task in tasks]
-        self._todo = [task for task in tasks if str(task.path) not in self._records]
         self._begun = False
+        self._look()
+
+    def _look(self) -> None:
+        """See what earlier runs have done, and plan the rest."""
+        self._known = known = self._results.known()
+        self._plan = plan_of(self._pictures, self.folder, known)
+        self._records = {
+            task.place: self._judged(known[task.place])
+            for task in self._plan.tasks
+            if not self._again and self._still_true(known.get(task.place), task)
+        }
+        self.kept = list(self._records.values())
+        self.replaced = sum(
+            record.error is None and record.run != self._print
+            for task in self._plan.tasks
+            if (record := known.get(task.place)) is not None
+        )
+        self._todo = [task for task in self._plan.tasks if task.place not in self._records]
 
     def go(
         self, *, batch_size: int = 8, progress: Callable[[Record], None] | None = None
@@ -135,38 +132,66 @@ class Series:
 
         Raises:
             GradCamHooksError: the layer, the target or the method does not suit the network.
+            ImageError: another run is at work in the folder, or something stands there that no
+                run has made.
             OSError: the results cannot be written.
         """
         check_count(batch_size, "the batch size", error=InputError)
+        with self.folder.held():
+            self._look()  # a run may have ended since
+            self.folder.check([*self._plan.names(), *ALWAYS])
+            try:
+                self._go(batch_size, progress)
+            finally:
+                if self._begun:
+                    self._results.finish(self.all().values())
+        return [self._records[task.place] for task in self._plan.tasks]
+
+    def _go(self, batch_size: int, progress: Callable[[Record], None] | None) -> None:
         broken: list[Record] = []  # held back until it is clear that the job itself is sound
 
         def put(record: Record) -> None:
-            self._records[record.file] = record
+            self._records[record.place] = record
             self._results.append(record)
             if progress is not None:
                 progress(record)
 
-        try:
-            with self._opened() as opened, ThreadPoolExecutor(_WORKERS) as pool:
-                for start in range(0, len(self._todo), batch_size):
-                    read = list(pool.map(self._read, self._todo[start : start + batch_size]))
-                    ready = [one for one in read if isinstance(one, _Ready)]
-                    broken += [one for one in read if isinstance(one, Record)]
-                    explained = self._explain(opened, ready)
-                    if ready:
-                        self._begin()
-                    while broken and self._begun:
-                        put(broken.pop(0))
-                    for record in pool.map(self._draw, ready, explained):
-                        put(record)
-                    self._results.sync()
-            self._begin()
-            for record in broken:
-                put(record)
-        finally:
-            if self._begun:
-                self._results.finish(self._in_order())
-        return self._in_order()
+        with self._opened() as opened, ThreadPoolExecutor(_WORKERS) as pool:
+            for start in range(0, len(self._todo), batch_size):
+                read = list(pool.map(self._read, self._todo[start : start + batch_size]))
+                ready = [one for one in read if isinstance(one, _Ready)]
+                broken += [one for one in read if isinstance(one, Record)]
+                explained = self._explain(opened, ready)
+                if ready:
+                    self._begin()
+                while broken and self._begun:
+                    put(broken.pop(0))
+                self._touch(ready)
+                for record in pool.map(self._draw, ready, explained):
+                    put(record)
+                self._results.sync()
+        self._begin()
+        for record in broken:
+            put(record)
+
+    def all(self) -> dict[str, Record]:
+        """What is known of every picture of the folder by now, by its place.
+
+        Those of other runs come first, then those of this one, in order.
+        """
+        known = dict(self._known)
+        own = [known.pop(task.place, None) for task in self._plan.tasks]
+        for task, earlier in zip(self._plan.tasks, own, strict=True):
+            record = self._records.get(task.place, earlier)
+            if record is not None:
+                known[task.place] = record
+        return known
+
+    def _touch(self, ready: Iterable[_Ready]) -> None:
+        """What is known of these is true no longer."""
+        for one in ready:
+            self._known.pop(one.task.place, None)
+            self._results.touch(one.task.place)
 
     def _opened(self) -> AbstractContextManager[Explainer | None]:
         """The explainer that serves all pictures; none where methods are compared."""
@@ -174,29 +199,29 @@ class Series:
 
     def _begin(self) -> None:
         if not self._begun:
+            self.folder.claim([*self._plan.names(), *ALWAYS], self._plan.root)
             self._begun = True
-            self._results.begin(self.kept)
+            self._results.begin(self.all().values())
 
-    def _in_order(self) -> list[Record]:
-        return [self._records[file] for file in self._order if file in self._records]
-
-    def _still_true(self, record: Record, task: _Task) -> bool:
+    def _still_true(self, record: Record | None, task: Task) -> bool:
         return (
-            record.error is None
+            record is not None
+            and record.error is None
             and (record.run, record.stamp) == (self._print, task.stamp)
-            and record.overlay == task.overlay
-            and (self.out / task.overlay).is_file()
-            and (self.out / card_name(task.overlay)).is_file()
+            and record.sizes is not None
+            and record.sizes == sizes_of(self.folder, task.overlay)
         )
 
     def _judged(self, record: Record) -> Record:
         return judged(record, self._truths.get(record.file), self.job.loaded.labels)
 
-    def _failed(self, task: _Task, reason: str) -> Record:
-        failed = Record(str(task.path), error=reason, run=self._print, stamp=task.stamp)
+    def _failed(self, task: Task, reason: str) -> Record:
+        failed = Record(
+            str(task.path), error=reason, run=self._print, stamp=task.stamp, place=task.place
+        )
         return self._judged(failed)
 
-    def _read(self, task: _Task) -> _Ready | Record:
+    def _read(self, task: Task) -> _Ready | Record:
         try:
             image = load_image(task.path)
             pixels, geometry = self.job.prepare(image)
@@ -256,14 +281,15 @@ class Series:
                 task, f"the network fails on it: {type(explained).__name__}: {explained}"
             )
         try:
-            if isinstance(explained, Comparison):
-                explained.save(self.out / task.overlay)
-                every = explained.explanations
-            else:
-                explained.save(self.out / task.overlay, style=self.job.style)
-                every = (explained,)
-            card = card_of(every, ready.picture.image)
-            card.write(self.out / card_name(task.overlay))
+            with self.folder.write(task.overlay) as part:
+                if isinstance(explained, Comparison):
+                    explained.save(part)
+                    every = explained.explanations
+                else:
+                    explained.save(part, style=self.job.style)
+                    every = (explained,)
+            with self.folder.write(card_name(task.overlay)) as part:
+                card_of(every, ready.picture.image).write(part)
             record = record_of(every[0])
             if len(every) > 1:
                 record = replace(record, method=[one.method for one in every])
@@ -278,42 +304,7 @@ class Series:
             geometry=ready.picture.geometry.to_dict(),
             run=self._print,
             stamp=task.stamp,
+            place=task.place,
+            sizes=sizes_of(self.folder, task.overlay),
         )
         return self._judged(done)
-
-
-def overlay_names(pictures: Sequence[Path]) -> list[str]:
-    """Where each picture's overlay goes, relative to the folder of the results, with "/".
-
-    The folders below the common parent of all pictures are kept. Where two pictures differ in
-    their suffix alone, they keep it.
-
-    >>> overlay_names([Path("a/cat.jpg"), Path("a/b/cat.jpg"), Path("a/b/cat.png")])
-    ['overlays/cat.png', 'overlays/b/cat.jpg.png', 'overlays/b/cat.png.png']
-    """
-    if not pictures:
-        return []
-    paths = [Path(os.path.abspath(path)) for path in pictures]  # noqa: PTH100  (keeps links)
-    root = os.path.commonpath([path.parent for path in paths])
-    below = [path.relative_to(root) for path in paths]
-    full: set[int] = set()
-    while True:
-        names = [
-            (path.with_name(path.name + ".png") if i in full else path.with_suffix(".png"))
-            for i, path in enumerate(below)
-        ]
-        # Some file systems take Cat.png and cat.png for one file.
-        folded = [str(name).casefold() for name in names]
-        count = Counter(folded)
-        clashing = {i for i, name in enumerate(folded) if count[name] > 1} - full
-        if not clashing:
-            return [f"overlays/{name.as_posix()}" for name in names]
-        full |= clashing
-
-
-def _stamp(path: Path) -> str:
-    try:
-        stat = path.stat()
-    except OSError:
-        return ""  # reading it will tell why
-    return f"{stat.st_size}-{stat.st_mtime_ns}"

@@ -100,6 +100,8 @@ def explain(
     caption: flags.Caption = True,
 ) -> None:
     """Explain pictures: a report of all, one overlay for each, and a line in results.jsonl."""
+    from gradcam_hooks.apps.batch import Folder, Series
+    from gradcam_hooks.apps.batch.series import ALWAYS
     from gradcam_hooks.apps.batch.truths import check_truths, read_truths
     from gradcam_hooks.apps.cli import options
     from gradcam_hooks.images.files import list_images
@@ -110,9 +112,9 @@ def explain(
         asked = options.read_target(target)
         pictures = list_images(named, exclude=options.searched(named, out))
         truths = {} if truth is None else read_truths(truth, pictures)
+        Folder(out).check(ALWAYS)  # before a network is loaded
         loaded = _load(name, weights, num_classes, labels, trust_pickle, device)
 
-        from gradcam_hooks.apps.batch import Series
         from gradcam_hooks.apps.batch.job import Job
         from gradcam_hooks.results.drawing import Style
 
@@ -128,10 +130,7 @@ def explain(
             fuse=fuse,
             style=Style(alpha=alpha, colormap=colormap, caption=caption),
         )
-        series = Series(job, pictures, out, again=force, truths=truths)
-        records = _watched(series, batch_size)
-        pages = _report(series, records)
-    _conclude(series, records, pages)
+        _run(Series(job, pictures, out, again=force, truths=truths), batch_size)
 
 
 def _load(
@@ -163,6 +162,14 @@ def _load(
     )
 
 
+def _run(series: Series, batch_size: int) -> None:
+    """Do the run, write its report, and end with the status that says what came of it."""
+    with series.folder.held():
+        records = _watched(series, batch_size)
+        pages = _report(series, records)
+    _conclude(series, records, pages)
+
+
 def _watched(series: Series, batch_size: int) -> list[Record]:
     """Do the run under a progress bar; Ctrl-C tells what is kept."""
     done = 0
@@ -179,20 +186,21 @@ def _watched(series: Series, batch_size: int) -> list[Record]:
         note(
             "stopped",
             f"{done + len(series.kept)} of {series.total} pictures are done, and kept in "
-            f"'{series.out / 'results.jsonl'}'; the same command goes on from there",
+            f"'{series.folder.path / 'results.jsonl'}'; the same command goes on from there",
         )
         raise typer.Exit(130) from stop
 
 
 def _report(series: Series, records: list[Record]) -> list[Path]:
-    """Write the report of a run; its pages."""
+    """Write the report of all that is in the folder of a run; its pages."""
     from gradcam_hooks.apps.report import Look, entries_of, terms_of, write_report
 
     command = shlex.join(["gradcam-hooks", *sys.argv[1:]])
+    every = list(series.all().values())
     return write_report(
-        series.out / "report.html",
-        entries_of(records, series.out),
-        terms_of(series.job, records, command),
+        series.folder,
+        entries_of(every, series.folder.path),
+        terms_of(series.job, records, command, others=len(every) - len(records)),
         Look(
             subtitle=f"{series.job.loaded.name}, {_told(series.job.method)}",
             style=series.job.style,
@@ -219,9 +227,17 @@ def _conclude(series: Series, records: list[Record], pages: list[Path]) -> None:
     judged = sum(record.right is not None for record in records)
     if judged:
         say(f"{sum(record.right is True for record in records)} of {judged} are predicted right.")
+    out, others = series.folder.path, len(series.all()) - len(records)
+    if series.replaced:
+        say(
+            f"{series.replaced} of them take the place of an earlier run's, with other options; "
+            "another --out keeps both."
+        )
+    if others:
+        say(f"The report and the results tell of {others} more, of earlier runs.")
     if len(records) > broken:
-        say(f"overlays: {series.out / 'overlays'}")
-    say(f"results:  {series.out / 'results.jsonl'}")
+        say(f"overlays: {out / 'overlays'}")
+    say(f"results:  {out / 'results.jsonl'}")
     say(f"report:   {pages[0]}" + (f", in {len(pages)} pages" if len(pages) > 1 else ""))
     if broken:
         raise typer.Exit(1)

@@ -7,7 +7,6 @@ what a terminal would obey is escaped. This file knows records and tables: no mo
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from gradcam_hooks.apps.batch.names import absolute, below, shared_folder
 from gradcam_hooks.errors import (
     GradCamHooksError,
     GradientError,
@@ -218,11 +218,10 @@ def _show_done(done: Sequence[Record]) -> None:
     made = table(*headings, "layer", "file")
     made.columns[2].justify = "right"
     made.columns[2].no_wrap = True
-    parents = [os.path.dirname(os.path.abspath(record.file)) for record in done]  # noqa: PTH100, PTH120
-    root = os.path.commonpath(parents)
+    root = shared_folder([absolute(record.file) for record in done])
     for record in done[:SHOWN]:
         chance = "-" if record.probability is None else f"{record.probability:.3f}"
-        image = os.path.relpath(record.file, root)
+        image = below(absolute(record.file), root)
         cells = [image, record.said, chance, *([record.explained] if asked else [])]
         layers = record.layer if isinstance(record.layer, str) else ", ".join(record.layer or ())
         made.add_row(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gradcam_hooks.apps import demo
-from gradcam_hooks.apps.batch import Series
+from gradcam_hooks.apps.batch import Folder, Series
 from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.records import Record
 from gradcam_hooks.apps.report import Entry, Look, entries_of, terms_of, write_report
@@ -21,6 +21,7 @@ from gradcam_hooks.models import load_model
 
 __all__ = ["show"]
 
+_SHEET = "demo.png"
 _HEIGHT = 176
 """Of a picture on the sheet, in pixels."""
 
@@ -36,7 +37,7 @@ def show(out: Path) -> list[str]:
 
     Raises:
         ModelError: a file of the demo is missing from the installation.
-        ImageError: a picture cannot be read or written.
+        ImageError: a picture cannot be read or written, or something of another's is in the way.
     """
     if not demo.IMAGES:
         raise ModelError(
@@ -45,13 +46,18 @@ def show(out: Path) -> list[str]:
         )
     jobs = {"honest": _job(demo.HONEST), "fooled": _job(demo.FOOLED)}
     truths = {str(path): _label(path) for path in demo.IMAGES}
-    found = {
-        name: Series(job, demo.IMAGES, out / name, truths=truths).go(batch_size=len(demo.IMAGES))
-        for name, job in jobs.items()
-    }
-    sheet, page = out / "demo.png", out / "report.html"
-    _draw(found, out, sheet)
-    _report(jobs, found, out, page)
+    folder = Folder(out)
+    with folder.held():
+        folder.claim([_SHEET, "report.html"])
+        found = {
+            name: Series(job, demo.IMAGES, out / name, truths=truths).go(
+                batch_size=len(demo.IMAGES)
+            )
+            for name, job in jobs.items()
+        }
+        with folder.write(_SHEET) as part:
+            _draw(found, out, part)
+        page = _report(jobs, found, folder)
     total = len(demo.IMAGES)
     right = {
         name: sum(record.right is True for record in records) for name, records in found.items()
@@ -65,7 +71,7 @@ def show(out: Path) -> list[str]:
         "No accuracy on such pictures tells the two apart; a map does.",
         "",
         f"report:       {page}",
-        f"side by side: {sheet}",
+        f"side by side: {out / _SHEET}",
         f"one by one:   {out / 'honest' / 'overlays'}",
         f"              {out / 'fooled' / 'overlays'}",
         "",
@@ -87,11 +93,10 @@ def _label(path: Path) -> str:
     return path.stem.partition("-")[0]
 
 
-def _report(
-    jobs: Mapping[str, Job], found: Mapping[str, list[Record]], out: Path, page: Path
-) -> None:
+def _report(jobs: Mapping[str, Job], found: Mapping[str, list[Record]], folder: Folder) -> Path:
     """The maps of both networks side by side on one page, picture by picture."""
-    rows = zip(*(entries_of(records, out / name) for name, records in found.items()), strict=True)
+    several = (entries_of(records, folder.path / name) for name, records in found.items())
+    rows = zip(*several, strict=True)
     entries = [_beside(dict(zip(found, row, strict=True))) for row in rows]
     terms: dict[str, str] = {}
     for name, job in jobs.items():
@@ -104,7 +109,7 @@ def _report(
         "Two networks name the shape in every picture. One looks at the shape, the other at the "
         "small tag in the corner, whose colour gives the answer away.",
     )
-    write_report(page, entries, list(terms.items()), look)
+    return write_report(folder, entries, list(terms.items()), look)[0]
 
 
 def _beside(entries: Mapping[str, Entry]) -> Entry:

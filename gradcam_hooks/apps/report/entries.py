@@ -7,12 +7,12 @@ cards: no page, no browser.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradcam_hooks.apps.batch.cards import Card, card_name
+from gradcam_hooks.apps.batch.cards import Card
+from gradcam_hooks.apps.batch.names import absolute, below, card_name, shared_folder
 from gradcam_hooks.apps.batch.records import Record
 
 __all__ = ["Entry", "Source", "entries_of"]
@@ -98,12 +98,14 @@ def entries_of(records: Sequence[Record], out: Path) -> list[Entry]:
     >>> [entry.name for entry in entries_of([Record("a/b/1.png"), Record("a/2.png")], Path("out"))]
     ['b/1.png', '2.png']
     """
-    paths = [os.path.abspath(record.file) for record in records]  # noqa: PTH100  (keeps links)
-    root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""  # noqa: PTH120
+    if not records:
+        return []
+    paths = [absolute(out / record.place if record.place else record.file) for record in records]
+    root = shared_folder(paths)
     return [
         Entry(
             record,
-            Path(os.path.relpath(path, root)).as_posix(),
+            below(path, root).as_posix(),
             () if record.overlay is None else (Source(out / card_name(record.overlay)),),
         )
         for record, path in zip(records, paths, strict=True)

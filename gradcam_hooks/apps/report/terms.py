@@ -23,7 +23,7 @@ __all__ = ["terms_of"]
 
 
 def terms_of(
-    job: Job, records: Sequence[Record], command: str | None = None
+    job: Job, records: Sequence[Record], command: str | None = None, others: int = 0
 ) -> list[tuple[str, str]]:
     """What a run was, as terms and words in the order in which they are shown.
 
@@ -31,6 +31,7 @@ def terms_of(
         job: what was asked.
         records: what came of it; they know the layers by name.
         command: the command line, where there was one.
+        others: how many pictures of other runs the report shows as well.
     """
     layers = {" + ".join(_layers(one.layer)) for one in records if one.layer is not None}
     named = " + ".join(_layers(job.layer if isinstance(job.layer, str) else list(job.layer)))
@@ -62,6 +63,8 @@ def terms_of(
         ("Written", datetime.now().astimezone().isoformat(" ", "seconds")),
         ("Fingerprint", next((one.run for one in records if one.run), "")),
         *([("Command", command)] if command else []),
+        *([("Besides", f"{others} more of earlier runs in this folder, for which this need not "
+            "hold; their fingerprints are in results.jsonl")] if others else []),
     ]  # fmt: skip
 
 

@@ -1,20 +1,20 @@
 """The report's files: one page, or a first page and a folder of the others.
 
-All pages are written whole or none is. A page holds `MOST` pictures at most, and less than
-`LARGEST` bytes of them. This file knows entries and files; what is in a page is `page`'s.
+All pages are written whole or none is, and of what is there only our own is replaced. A page holds
+`MOST` pictures at most, and less than `LARGEST` bytes of them. This file knows entries and files;
+what is in a page is `page`'s.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from gradcam_hooks.apps.batch.folder import Folder
 from gradcam_hooks.apps.report.entries import Entry
 from gradcam_hooks.apps.report.page import Look, Page, render
-from gradcam_hooks.images.files import write_whole
 
 __all__ = ["LARGEST", "MOST", "write_report"]
 
@@ -24,11 +24,11 @@ MOST = 2000
 LARGEST = 90_000_000
 """Bytes of pictures and maps on a page at most, which leaves it under 100 MB."""
 
-_FOLDER = "report_pages"
+_FIRST, _FOLDER = "report.html", "report_pages"
 
 
 def write_report(
-    path: Path,
+    folder: Folder,
     entries: Sequence[Entry],
     terms: Sequence[tuple[str, str]] = (),
     look: Look | None = None,
@@ -39,8 +39,8 @@ def write_report(
     """Write the report, whole or not at all.
 
     Args:
-        path: the first page, such as `report.html`; further ones are `report_pages/2.html`, ...
-            beside it, and pages that an earlier, longer report has left there are removed.
+        folder: gets `report.html` and, where one page is not enough, `report_pages/2.html`, ...;
+            pages of ours that an earlier, longer report has left there are removed.
         entries: the pictures, in order.
         terms: what the run was, as terms and words.
         look: how the report looks when it is opened.
@@ -51,7 +51,7 @@ def write_report(
         The pages.
 
     Raises:
-        ImageError: the maps of an entry cannot be read.
+        ImageError: the maps of an entry cannot be read, or another's file is in a page's place.
         OSError: a page cannot be written.
     """
     look = look or Look()
@@ -62,22 +62,21 @@ def write_report(
         items.append(entry.described(cards))
         weights.append(sum(len(c.image) + sum(len(p.heat.values) for p in c.panels) for c in cards))
     cuts = [*_cuts(weights, most, largest), len(items)]
-    folder = path.parent / _FOLDER
-    pages = [path, *(folder / f"{number}.html" for number in range(2, len(cuts)))]
+    names = [_FIRST, *(f"{_FOLDER}/{number}.html" for number in range(2, len(cuts)))]
     counts = _counts(entries, items)
-    with ExitStack() as stack:  # the pages take their places when the last of them is written
-        parts = [stack.enter_context(write_whole(page)) for page in pages]
-        for i, part in enumerate(parts):
-            these = slice(cuts[i], cuts[i + 1])
-            page = Page(items[these], i + 1, _links(path.name, len(pages), i), cuts[i], counts)
-            payloads = (entry.bytes_of(entry.cards()) for entry in entries[these])
-            with part.open("w", encoding="utf-8", newline="\n") as file:
-                file.writelines(render(page, payloads, look, terms))
-    if folder.is_dir():
-        for old in folder.iterdir():
-            if re.fullmatch(r"\d+\.html", old.name) and old not in pages:
-                old.unlink()
-    return pages
+    with folder.held():
+        folder.claim(names)
+        with ExitStack() as stack:  # the pages take their places when the last of them is written
+            parts = [stack.enter_context(folder.write(name)) for name in names]
+            for i, part in enumerate(parts):
+                these = slice(cuts[i], cuts[i + 1])
+                page = Page(items[these], i + 1, _links(len(names), i), cuts[i], counts)
+                payloads = (entry.bytes_of(entry.cards()) for entry in entries[these])
+                with part.open("w", encoding="utf-8", newline="\n") as file:
+                    file.writelines(render(page, payloads, look, terms))
+        pages = {name for name in folder.made() if name.startswith(f"{_FOLDER}/")}
+        folder.remove(pages - set(names))
+    return [folder.path / name for name in names]
 
 
 def _cuts(weights: Sequence[int], most: int, largest: int) -> list[int]:
@@ -95,13 +94,13 @@ def _cuts(weights: Sequence[int], most: int, largest: int) -> list[int]:
     return cuts
 
 
-def _links(name: str, count: int, here: int) -> list[str]:
+def _links(count: int, here: int) -> list[str]:
     """Where each page lies, as seen from one of them.
 
-    >>> _links("report.html", 3, 0), _links("report.html", 3, 1)[:2]
+    >>> _links(3, 0), _links(3, 1)[:2]
     (['report.html', 'report_pages/2.html', 'report_pages/3.html'], ['../report.html', '2.html'])
     """
-    first, others = (f"../{name}", "") if here else (name, f"{_FOLDER}/")
+    first, others = (f"../{_FIRST}", "") if here else (_FIRST, f"{_FOLDER}/")
     return [first, *(f"{others}{number}.html" for number in range(2, count + 1))]
 
 
