@@ -26,6 +26,9 @@ __all__ = ["COLORMAPS", "DEFAULT_COLORMAP", "blend", "colorize", "to_float", "to
 
 Floats = npt.NDArray[np.float32]
 
+_STRIP = 1_000_000
+"""Pixels coloured at once: each takes 50 bytes on the way."""
+
 COLORMAPS: tuple[str, ...] = (
     "autumn", "bone", "cividis", "cool", "deepgreen", "hot", "hsv", "inferno", "jet", "magma",
     "ocean", "parula", "pink", "plasma", "rainbow", "spring", "summer", "turbo", "twilight",
@@ -140,7 +143,10 @@ def blend(
             "Geometry.place puts a map of the input's size on the original picture"
         )
     check_range(alpha, "alpha", 0, 1, ends="[]", what="the map's weight,", error=InputError)
-    mixed: Floats = picture * np.float32(1 - alpha) + colorize(heat, colormap) * np.float32(alpha)
+    mixed: Floats = picture * np.float32(1 - alpha)
+    heat, step = np.asarray(heat), 1 + _STRIP // max(size[1], 1)
+    for rows in (slice(start, start + step) for start in range(0, size[0], step)):
+        mixed[rows] += colorize(heat[rows], colormap) * np.float32(alpha)
     if seen is None:
         return mixed
     if seen.shape != size or seen.dtype != np.bool_:

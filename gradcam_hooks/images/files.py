@@ -14,16 +14,28 @@ import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from gradcam_hooks.errors import ImageError
 
-__all__ = ["list_images", "nearest_file", "readable_suffixes", "write_whole"]
+__all__ = [
+    "list_images",
+    "nearest_file",
+    "no_file",
+    "read_text",
+    "readable_formats",
+    "readable_suffixes",
+    "write_whole",
+]
 
 # Pillow registers these to recognise them, but decodes them only with another program, or never.
 _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+
+_LONGEST_TEXT = 100_000_000
+"""Bytes of a file of names or of a table at most."""
 
 
 @contextmanager
@@ -51,7 +63,9 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     ...     print(part.suffix, part.exists(), (Path(folder) / "new" / "a.txt").read_text())
     .txt False whole
     """
-    final = Path(path).resolve()
+    final = Path(os.path.realpath(path))
+    if final.is_symlink():
+        raise OSError(errno.ELOOP, "is a link that leads back to itself", str(path))
     if final.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
     if final.exists() and not final.is_file():
@@ -70,6 +84,50 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+def no_file(path: Path) -> str:
+    """What is wrong with a path that should be a file to read; "" where it is one.
+
+    A pipe or a device would be waited for, perhaps for good.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink():
+            return f"is a link to '{os.readlink(path)}', which leads nowhere"  # noqa: PTH115
+        return "is not there" if error.errno == errno.ENOENT else f"cannot be opened: {error}"
+    except ValueError as error:  # a name with a null in it
+        return f"cannot be opened: {error}"
+    kinds = {stat.S_ISDIR: "is a folder", stat.S_ISFIFO: "is a pipe", stat.S_ISSOCK: "is a socket"}
+    named = next((words for is_one, words in kinds.items() if is_one(mode)), "is a device")
+    return "" if stat.S_ISREG(mode) else named
+
+
+def read_text(path: Path) -> str:
+    """The text of a small file that a person may have written; a mark of its encoding is left out.
+
+    Raises:
+        OSError: it is not there, or the system refuses.
+        ValueError: it is no file, too long, or no UTF-8.
+    """
+    if path.exists() and (reason := no_file(path)):
+        raise ValueError(f"it {reason}")
+    if path.stat().st_size > _LONGEST_TEXT:
+        raise ValueError(f"it has more than {_LONGEST_TEXT:,} bytes")
+    return path.read_text(encoding="utf-8-sig")
+
+
+def readable_formats() -> list[str]:
+    """The formats that Pillow decodes itself, by its names for them.
+
+    >>> {"PNG", "JPEG"} <= set(readable_formats()), "EPS" in readable_formats()
+    (True, False)
+    """
+    from PIL import Image
+
+    Image.init()
+    return sorted(Image.OPEN.keys() - _NOT_DECODED)
+
+
 def readable_suffixes() -> frozenset[str]:
     """The suffixes, lower case and with their dot, of the formats that Pillow decodes itself.
 
@@ -78,10 +136,9 @@ def readable_suffixes() -> frozenset[str]:
     """
     from PIL import Image
 
+    formats = frozenset(readable_formats())
     return frozenset(
-        suffix
-        for suffix, name in Image.registered_extensions().items()
-        if name in Image.OPEN and name not in _NOT_DECODED
+        suffix for suffix, name in Image.registered_extensions().items() if name in formats
     )
 
 
@@ -102,7 +159,8 @@ def list_images(
     Folders are searched with all their sub-folders, following links; hidden files and folders
     are skipped, and so is every file whose suffix Pillow cannot read. Within a folder the order
     is natural (`img2` before `img10`); what is named first comes first. A file that is named
-    itself is always kept, whatever its suffix: that it is no picture is for the reader to say.
+    itself is always kept, whatever its suffix, and so is what has a picture's name and is a pipe,
+    a device or a link that leads nowhere: that it is no picture is for the reader to say.
 
     Args:
         paths: files and folders.
@@ -113,17 +171,17 @@ def list_images(
     """
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
-    left_out = None if exclude is None else Path(exclude).resolve()
-    found: dict[Path, Path] = {}
+    left_out = None if exclude is None else os.path.realpath(exclude)
+    found: dict[str, Path] = {}
     for path in map(Path, paths):
         if path.is_dir():
             pictures = sorted(_search(path, left_out), key=_natural)
-        elif path.exists():
+        elif os.path.lexists(path):
             pictures = [path]
         else:
             raise ImageError(f"no file or folder '{path}'{nearest_file(path)}")
         for picture in pictures:
-            found.setdefault(picture.resolve(), picture)
+            found.setdefault(os.path.realpath(picture), picture)
     if not found:
         where = ", ".join(f"'{Path(path)}'" for path in paths) or "an empty list of paths"
         raise ImageError(
@@ -133,12 +191,12 @@ def list_images(
     return list(found.values())
 
 
-def _search(folder: Path, left_out: Path | None) -> Iterator[Path]:
+def _search(folder: Path, left_out: str | None) -> Iterator[Path]:
     suffixes = readable_suffixes()
-    entered: set[Path] = set()
+    entered: set[str] = set()
     for root, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         here = Path(root)
-        real = here.resolve()
+        real = os.path.realpath(here)
         if real == left_out or real in entered:  # a link may lead back to where we have been
             folders.clear()
             continue
@@ -147,7 +205,7 @@ def _search(folder: Path, left_out: Path | None) -> Iterator[Path]:
         for name in names:
             picture = here / name
             wanted = not name.startswith(".") and picture.suffix.lower() in suffixes
-            if wanted and picture.is_file() and picture.resolve() != left_out:
+            if wanted and os.path.realpath(picture) != left_out:
                 yield picture
 
 

@@ -24,13 +24,21 @@ from gradcam_hooks.errors import ImageError, InputError
 from gradcam_hooks.images.colors import (
     to_uint8,
 )
-from gradcam_hooks.images.files import nearest_file, write_whole
+from gradcam_hooks.images.files import nearest_file, no_file, readable_formats, write_whole
 from gradcam_hooks.images.geometry import Geometry
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Fit", "Preprocess", "load_image", "save_image"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "MAX_PIXELS",
+    "Fit",
+    "Preprocess",
+    "load_image",
+    "save_image",
+]
 
 Fit: TypeAlias = Literal["squash", "crop", "letterbox"]
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
@@ -39,7 +47,16 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def load_image(source: str | os.PathLike[str] | Image.Image) -> Image.Image:
+MAX_PIXELS = 64_000_000
+"""Pixels of a picture at most, where nothing else is said: drawing takes 90 bytes for each."""
+
+_BYTES = 16
+"""Bytes of a file for each of these pixels at most; no format needs more."""
+
+
+def load_image(
+    source: str | os.PathLike[str] | Image.Image, *, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """A picture as upright 8-bit RGB, as a viewer shows it.
 
     EXIF orientation is applied; of several frames the first is taken; colour profiles are
@@ -49,15 +66,19 @@ def load_image(source: str | os.PathLike[str] | Image.Image) -> Image.Image:
     ("F") by 255 where all lie in [0, 1], and as they are where all lie in [0, 255]; any other
     range by its own minimum and maximum.
 
+    Only formats that Pillow decodes itself are read, no PostScript, which it would hand to
+    Ghostscript; and a file only where its head says that its pixels are within the limit.
+
     Args:
         source: a file, or a picture that Pillow has opened.
+        max_pixels: of a file at most, with 16 bytes of it for each.
 
     Returns:
         A new picture of mode "RGB" that carries no metadata: what it said has been done.
 
     Raises:
-        ImageError: there is no such file, it is a folder, empty, no picture, cut short, or too
-            large to be read safely.
+        ImageError: there is no such file, it is a folder, a pipe or a device, empty, no picture,
+            cut short, or too large to be read safely.
         InputError: `source` is neither a path nor a Pillow picture.
     """
     from PIL import Image
@@ -70,20 +91,12 @@ def load_image(source: str | os.PathLike[str] | Image.Image) -> Image.Image:
             "PIL.Image.fromarray makes a picture of an 8-bit array"
         )
     path = Path(source)
+    _check_file(path, max_pixels)
     try:
-        size = path.stat().st_size
-    except FileNotFoundError as error:
-        raise ImageError(f"no file '{path}'{nearest_file(path)}") from error
-    except (OSError, ValueError) as error:
-        raise ImageError(f"'{path}' cannot be opened: {error}") from error
-    if path.is_dir():
-        raise ImageError(
-            f"'{path}' is a folder, expected one picture; list_images lists those in it"
-        )
-    if size == 0 and path.is_file():
-        raise ImageError(f"'{path}' is empty (0 bytes), expected a picture; copy it here again")
-    try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=readable_formats()) as opened:
+            if opened.width * opened.height > max_pixels:
+                size = f"{opened.width} x {opened.height} pixels, and {max_pixels:,} are the limit"
+                raise _too_large(str(path), size)
             return _decoded(opened, str(path))
     except ImageError:
         raise
@@ -91,10 +104,39 @@ def load_image(source: str | os.PathLike[str] | Image.Image) -> Image.Image:
         raise _unreadable(str(path), error) from error
 
 
+def _check_file(path: Path, max_pixels: int) -> None:
+    """The path is a file, and neither empty nor far too long.
+
+    Raises:
+        ImageError: it is not.
+    """
+    if reason := no_file(path):
+        if reason == "is not there":
+            raise ImageError(f"no file '{path}'{nearest_file(path)}")
+        hint = "; list_images lists those in it" if reason == "is a folder" else ""
+        raise ImageError(f"'{path}' {reason}, expected one picture{hint}")
+    size = path.stat().st_size
+    if size == 0:
+        raise ImageError(f"'{path}' is empty (0 bytes), expected a picture; copy it here again")
+    if size > (most := _BYTES * max_pixels):
+        raise _too_large(str(path), f"{size:,} bytes, and {most:,} are the limit")
+
+
+def _too_large(name: str, told: str) -> ImageError:
+    return ImageError(
+        f"'{name}' is too large to be read safely: {told}. Scale it down first, or, if you trust "
+        "it, allow more: --max-pixels; in Python max_pixels= and PIL.Image.MAX_IMAGE_PIXELS"
+    )
+
+
 def _decoded(image: Image.Image, name: str) -> Image.Image:
     """Read all pixels, turn upright, make RGB."""
     from PIL import ImageOps
 
+    if image.format is not None and image.format not in readable_formats():
+        raise ImageError(
+            f"'{name}' is {image.format}, which Pillow hands to another program: convert it first"
+        )
     try:
         image.load()
         rgb = _to_rgb(ImageOps.exif_transpose(image), name)
@@ -110,10 +152,7 @@ def _unreadable(name: str, error: Exception) -> ImageError:
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return ImageError(
-            f"'{name}' is too large to be read safely: {error} Scale it down first, or, if you "
-            "trust it, raise PIL.Image.MAX_IMAGE_PIXELS"
-        )
+        return _too_large(name, str(error).rstrip("."))
     if isinstance(error, UnidentifiedImageError):
         return ImageError(
             f"'{name}' is no picture that Pillow knows, whatever its suffix says; "

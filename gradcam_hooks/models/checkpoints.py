@@ -36,6 +36,9 @@ _CONTAINERS = (
 )
 _LABELS = ("classes", "class_names", "labels", "idx_to_class", "class_to_idx")
 _LEGACY = bytes.fromhex("6cfc9c46f9206aa85019")  # the number that torch.save began with till 1.6
+_UNPACKED = 100
+"""How many times its own size an archive may claim to hold; torch.save does not even compress."""
+
 _SAVE = "save the weights alone, torch.save(model.state_dict(), 'weights.pth')"
 
 
@@ -132,12 +135,21 @@ def _check_zip(path: Path) -> None:
                     f"'{path}' is not a checkpoint: a zip archive that torch.save did not write; "
                     f"it holds {some(names)}"
                 )
-            for record in archive.infolist():
+            records = archive.infolist()
+            claimed, there = sum(record.file_size for record in records), path.stat().st_size
+            if claimed > _UNPACKED * there:
+                raise ModelError(
+                    f"'{path}' has {there:,} bytes and claims to hold {claimed:,}, as no weights "
+                    "do; nothing of it is unpacked, get the file anew from whoever made it"
+                )
+            for record in records:
                 if record.CRC:  # 0 where the writer kept no sums
                     with archive.open(record) as file:
                         while file.read(1 << 20):
                             pass
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # a few flipped bits make zipfile and zlib raise nearly everything
         reason = "damaged" if "CRC" in str(error) else "truncated or damaged"
         raise ModelError(
             f"'{path}' is {reason} ({error}); nothing of it is used, copy it here again"
@@ -164,7 +176,7 @@ def _read_safetensors(path: Path) -> Mapping[str, object]:
         if key in notes:
             try:
                 content[key] = json.loads(notes[key])
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 content[key] = None  # free text under that name is no list of labels
     return content
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import nn
 
 from gradcam_hooks.errors import ModelError
-from gradcam_hooks.images.files import nearest_file
+from gradcam_hooks.images.files import nearest_file, read_text
 
 __all__ = ["labels_of", "plain_labels", "read_labels"]
 
@@ -42,11 +42,11 @@ def read_labels(labels: str | Path | Sequence[str]) -> tuple[str, ...]:
         path = Path(labels).expanduser()
         source = f"'{path}'"
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = read_text(path)
             content = json.loads(text) if text.lstrip()[:1] in ("{", "[") else _lines(text)
         except FileNotFoundError as error:
             raise ModelError(f"no file of labels '{path}'{nearest_file(path)}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ModelError(f"{source} cannot be read as labels: {error}") from error
     found = plain_labels(content)
     if not found:

@@ -81,7 +81,8 @@ def load_into(
         short = _OLD_DENSENET.sub(r"\1\2", key[len(prefix) :])
         if short in own or not short.startswith(ignore or ("\0",)):
             tensor = checkpoint.state[key]
-            state[short] = tensor.to(own[short].dtype) if assign and short in own else tensor
+            fits = short in own and tensor.shape == own[short].shape  # else it may be of any size
+            state[short] = tensor.to(own[short].dtype) if assign and fits else tensor
     for key in own.keys() - state.keys():
         if key.endswith("num_batches_tracked"):
             state[key] = own[key]

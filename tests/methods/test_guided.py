@@ -32,8 +32,12 @@ def test_by_hand() -> None:
     x = torch.ones(1, 1, 2)
     assert gh.GuidedBackprop(net)(x, target=0).raw.tolist() == [[1.0, 2.0]]
     # At x = (-1, 1) h1 = relu(1), h2 = relu(-4): the same; at (1, -1) nothing goes in at h1.
-    assert gh.GuidedBackprop(net)(torch.tensor([[[-1.0, 1.0]]]), target=0).raw.tolist() == [[1.0, 2.0]]
-    assert gh.GuidedBackprop(net)(torch.tensor([[[1.0, -1.0]]]), target=0).raw.tolist() == [[0.0, 0.0]]
+    assert gh.GuidedBackprop(net)(torch.tensor([[[-1.0, 1.0]]]), target=0).raw.tolist() == [
+        [1.0, 2.0]
+    ]
+    assert gh.GuidedBackprop(net)(torch.tensor([[[1.0, -1.0]]]), target=0).raw.tolist() == [
+        [0.0, 0.0]
+    ]
 
 
 def network(rank: int, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:

@@ -8,6 +8,7 @@ file knows no terminal: it hands each record to a callback.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -30,14 +31,17 @@ from gradcam_hooks.errors import GradCamHooksError, InputError, ModelError
 from gradcam_hooks.explainers import Explainer
 from gradcam_hooks.images import load_image
 from gradcam_hooks.images.pictures import Picture
+from gradcam_hooks.images.reading import MAX_PIXELS
 from gradcam_hooks.results.comparison import Comparison
 from gradcam_hooks.results.explanation import Explanation
 
 __all__ = ["ALWAYS", "Series"]
 
 _WORKERS = 2
-"""Pictures read or drawn at once; drawing takes 100 bytes a pixel, which is why there are few."""
+"""Pictures read or drawn at once; drawing takes 90 bytes a pixel, which is why there are few."""
 
+_LARGE = 12_000_000
+"""Pixels from which on pictures are drawn one after the other."""
 
 ALWAYS = (RESULTS, "report.html")
 """What every run writes, beside the files of its pictures."""
@@ -67,6 +71,7 @@ class Series:
         out: the folder for `results.jsonl`, `overlays/` and `maps/`.
         again: do everything again, whatever earlier runs have done.
         truths: the true class of each picture, by its path, where it is known.
+        max_pixels: of a picture at most.
 
     Attributes:
         folder: the folder, to be held while there is something else to write than `go` does.
@@ -87,6 +92,7 @@ class Series:
         *,
         again: bool = False,
         truths: Mapping[str, str] | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.job = job
         self.folder = Folder(out)
@@ -94,6 +100,8 @@ class Series:
         self._pictures, self._again, self._truths = pictures, again, truths or {}
         self._results = Results(self.folder)
         self._print = job.fingerprint()
+        self._max_pixels = max_pixels
+        self._one_large = threading.Lock()
         self._begun = False
         self._look()
 
@@ -223,7 +231,7 @@ class Series:
 
     def _read(self, task: Task) -> _Ready | Record:
         try:
-            image = load_image(task.path)
+            image = load_image(task.path, max_pixels=self._max_pixels)
             pixels, geometry = self.job.prepare(image)
         except GradCamHooksError as error:
             return self._failed(task, str(error))
@@ -280,16 +288,19 @@ class Series:
             return self._failed(
                 task, f"the network fails on it: {type(explained).__name__}: {explained}"
             )
+        image = ready.picture.image
+        large = image.width * image.height > _LARGE
         try:
-            with self.folder.write(task.overlay) as part:
-                if isinstance(explained, Comparison):
-                    explained.save(part)
-                    every = explained.explanations
-                else:
-                    explained.save(part, style=self.job.style)
-                    every = (explained,)
-            with self.folder.write(card_name(task.overlay)) as part:
-                card_of(every, ready.picture.image).write(part)
+            with self._one_large if large else nullcontext():
+                with self.folder.write(task.overlay) as part:
+                    if isinstance(explained, Comparison):
+                        explained.save(part)
+                        every = explained.explanations
+                    else:
+                        explained.save(part, style=self.job.style)
+                        every = (explained,)
+                with self.folder.write(card_name(task.overlay)) as part:
+                    card_of(every, image).write(part)
             record = record_of(every[0])
             if len(every) > 1:
                 record = replace(record, method=[one.method for one in every])

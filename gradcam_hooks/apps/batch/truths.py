@@ -7,14 +7,17 @@ model, no picture.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from gradcam_hooks.apps.batch.records import Record
 from gradcam_hooks.errors import InputError
+from gradcam_hooks.images.files import read_text
 
 __all__ = ["check_truths", "judged", "read_truths"]
 
@@ -35,17 +38,17 @@ def read_truths(word: str, pictures: Sequence[Path]) -> dict[str, str]:
         InputError: the file is missing, is no such table, or names none of the pictures.
     """
     if word == "folders":
-        return {str(path): path.resolve().parent.name for path in pictures}
+        return {str(path): _real(path).parent.name for path in pictures}
     rows = _rows(Path(word))
     by_path: dict[Path, str] = {}
     by_name: dict[str, set[str]] = {}
     for name, label in rows:
         for base in (Path(word).parent, Path()):
-            by_path.setdefault((base / name).resolve(), label)
+            by_path.setdefault(_real(base / name), label)
         by_name.setdefault(Path(name).name, set()).add(label)
     found: dict[str, str] = {}
     for path in pictures:
-        known = by_path.get(path.resolve())
+        known = by_path.get(_real(path))
         if known is None:
             labels = by_name.get(path.name) or by_name.get(path.stem) or set()
             known = next(iter(labels)) if len(labels) == 1 else None
@@ -60,18 +63,24 @@ def read_truths(word: str, pictures: Sequence[Path]) -> dict[str, str]:
     return found
 
 
+def _real(path: Path) -> Path:
+    """The path without links; as it is where there can be no such file."""
+    with contextlib.suppress(ValueError):  # a null in the name
+        return Path(os.path.realpath(path))
+    return path
+
+
 def _rows(path: Path) -> list[tuple[str, str]]:
     """The picture and the class of each row."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        table = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(
             f"--truth is 'folders', or a CSV file with the columns file and label; "
             f"'{path}' cannot be read: {error}"
         ) from error
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    table = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
     head = [cell.strip().lower() for cell in table[0]] if table else []
     files = [i for i, cell in enumerate(head) if cell in _FILE]
     labels = [i for i, cell in enumerate(head) if cell in _LABEL]

@@ -26,6 +26,7 @@ from gradcam_hooks.apps.cli.terminal import (
     show_records,
 )
 from gradcam_hooks.images.colors import DEFAULT_COLORMAP
+from gradcam_hooks.images.reading import MAX_PIXELS
 
 if TYPE_CHECKING:
     from gradcam_hooks.apps.batch import Series
@@ -91,6 +92,7 @@ def explain(
     size: flags.Size = None,
     mean: flags.Mean = None,
     std: flags.Std = None,
+    max_pixels: flags.MaxPixels = MAX_PIXELS,
     truth: flags.Truth = None,
     batch_size: flags.BatchSize = 8,
     out: flags.Out = _RESULTS,
@@ -130,7 +132,9 @@ def explain(
             fuse=fuse,
             style=Style(alpha=alpha, colormap=colormap, caption=caption),
         )
-        _run(Series(job, pictures, out, again=force, truths=truths), batch_size)
+        most = options.allow_pixels(max_pixels)
+        series = Series(job, pictures, out, again=force, truths=truths, max_pixels=most)
+        _run(series, batch_size)
 
 
 def _load(
@@ -309,6 +313,7 @@ def serve(
     size: flags.Size = None,
     mean: flags.Mean = None,
     std: flags.Std = None,
+    max_pixels: flags.MaxPixels = MAX_PIXELS,
     host: flags.Host = "127.0.0.1",
     port: flags.Port = None,
 ) -> None:
@@ -331,6 +336,7 @@ def serve(
             loaded,
             options.read_preprocess(loaded.preprocess, fit, size, mean, std),
             options.read_output(output),
+            options.allow_pixels(max_pixels),
         )
         if not pages.is_local(host):
             note("warning", f"everyone who reaches '{host}' can open this page and use the network")

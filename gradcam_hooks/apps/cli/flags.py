@@ -153,6 +153,16 @@ Std: TypeAlias = Annotated[
     str | None,
     typer.Option(help="What they are divided by then.", metavar="R,G,B", rich_help_panel=PICTURES),
 ]
+MaxPixels: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        help="A picture with more pixels than that is not read, nor a file with more than 16 "
+        "bytes for each of them.",
+        metavar="N",
+        min=1,
+        rich_help_panel=PICTURES,
+    ),
+]
 Truth: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -6,6 +6,8 @@ kind. This file knows words; it never loads a model or a picture.
 
 from __future__ import annotations
 
+import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from gradcam_hooks.images import Fit, Preprocess
 
 __all__ = [
+    "allow_pixels",
     "read_device",
     "read_method",
     "read_methods",
@@ -204,6 +207,15 @@ def read_device(word: str) -> str:
     return word
 
 
+def allow_pixels(most: int) -> int:
+    """The limit, which Pillow, too, keeps to from here on where its own is lower."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = max(most, Image.MAX_IMAGE_PIXELS or most)
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # an error says it better
+    return most
+
+
 def searched(paths: list[Path], out: Path) -> Path:
     """What a search for pictures must leave out: the results, or the overlays among the pictures.
 
@@ -212,5 +224,5 @@ def searched(paths: list[Path], out: Path) -> Path:
     >>> searched([Path(".")], Path(".")).as_posix()
     'overlays'
     """
-    real = out.resolve()
-    return out / "overlays" if any(path.resolve() == real for path in paths) else out
+    real = os.path.realpath(out)
+    return out / "overlays" if any(os.path.realpath(path) == real for path in paths) else out

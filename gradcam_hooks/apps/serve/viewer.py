@@ -27,6 +27,7 @@ from gradcam_hooks.errors import (
 )
 from gradcam_hooks.explainers import explainer
 from gradcam_hooks.images import Geometry, Picture, Preprocess, load_image
+from gradcam_hooks.images.reading import MAX_PIXELS
 from gradcam_hooks.layout.evidence import is_attention
 from gradcam_hooks.layout.table import LayerRow, LayerTable
 from gradcam_hooks.layout.table import layers as survey
@@ -99,6 +100,7 @@ class Viewer:
         loaded: the network.
         preprocess: how pictures are made ready; by default the network's own way.
         output: which part of the network's output to explain, as for `GradCAM`.
+        max_pixels: of a picture at most.
 
     Raises:
         ModelError: the network does not run on an input of that size, or has no layer with space.
@@ -109,8 +111,10 @@ class Viewer:
         loaded: LoadedModel,
         preprocess: Preprocess | None = None,
         output: OutputSpec = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.loaded = loaded
+        self._max_pixels = max_pixels
         self.prepare = preprocess or loaded.preprocess
         self.output = output
         self._lock = threading.Lock()
@@ -158,7 +162,7 @@ class Viewer:
         """
         path = Path(path)
         try:
-            image = load_image(path)
+            image = load_image(path, max_pixels=self._max_pixels)
         except ImageError as error:
             raise ImageError(str(error).replace(str(path), path.name)) from error
         with _told(f"'{path.name}' cannot be made ready"):
