@@ -6,8 +6,7 @@ that are ready, and gives back an `Explanation`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -25,11 +24,11 @@ from gradcam_hooks.network.final_softmax import (
     warn_of_probabilities,
 )
 from gradcam_hooks.network.gradient_path import Tracing, left_torch, path_end
-from gradcam_hooks.network.holding import held
 from gradcam_hooks.network.hooks import WRITES, Taps
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe
 from gradcam_hooks.network.outputs import choose, class_logits, detached, find_logits
+from gradcam_hooks.network.switches import EXACT_PRODUCTS, switched
 from gradcam_hooks.network.tap import Way
 from gradcam_hooks.results.diagnosis import Diagnosis, diagnose
 from gradcam_hooks.results.explanation import Explanation
@@ -102,7 +101,7 @@ def answer(
             label = describe(run.layers[0].label)
             raise LayoutError(f"layer {label} sees another input than the image.")
         try:
-            with _full_precision(run.scores.device):
+            with switched(EXACT_PRODUCTS), _uncast(run.scores):
                 run, raws, zero = _raws(question, run, reach=reach)
         except _OnePosition:
             raise
@@ -123,7 +122,11 @@ def answer(
     if probability is not None:
         warn_of_probabilities(probability)
     place = None if row.looks == "input" else run.place  # a map of the input lies on it
-    with _full_precision(scores.device), torch.set_grad_enabled(question.differentiable):
+    with (
+        switched(EXACT_PRODUCTS),
+        _uncast(scores),
+        torch.set_grad_enabled(question.differentiable),
+    ):
         finished = [finish_telling(raw, size, place, _precision(run)) for raw in raws]
         maps = fuse([one for one, _ in finished], question.fuse, len(size), raws)
     blank = torch.stack([blank for _, blank in finished]).all(0)
@@ -226,23 +229,9 @@ def _check_reaches(label: str, gradient: Tensor, lead: int) -> None:
         raise _OnePosition(f"the gradient comes to one position of {describe(label)} only.")
 
 
-@contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """Autocast and fast, coarse matrix products are the model's matter and not the map's."""
-    with held({"precision": None}, _highest), torch.autocast(device.type, enabled=False):
-        yield
-
-
-@contextmanager
-def _highest(_: object) -> Iterator[None]:
-    precision = torch.get_float32_matmul_precision()
-    try:
-        if precision != "highest":
-            torch.set_float32_matmul_precision("highest")
-        yield
-    finally:
-        if precision != "highest":
-            torch.set_float32_matmul_precision(precision)
+def _uncast(scores: Tensor) -> torch.autocast:
+    """Autocast is the model's matter and not the map's."""
+    return torch.autocast(scores.device.type, enabled=False)
 
 
 def _raws(question: Question, run: Run, *, reach: bool) -> tuple[Run, list[Tensor], Tensor]:

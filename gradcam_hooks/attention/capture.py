@@ -21,10 +21,10 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F  # noqa: N812  (as everywhere in torch)
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from gradcam_hooks.errors import LayerError
 from gradcam_hooks.network.hooking import entered, hooked
+from gradcam_hooks.network.modes import FunctionMode
 from gradcam_hooks.network.modules import describe, hookable
 from gradcam_hooks.network.outputs import main_tensor
 from gradcam_hooks.network.tree import tensors
@@ -171,7 +171,7 @@ class _Softmax:
     scores: _Product | None
 
 
-class _Catch(TorchFunctionMode):
+class _Catch(FunctionMode):
     """Sees every call of torch; while it looks into one, it is off."""
 
     def __init__(self, found: list[Attention], running: Sequence[str]) -> None:

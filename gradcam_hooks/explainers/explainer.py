@@ -7,7 +7,7 @@ State lives in the open taps alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from copy import copy
 from itertools import chain
 from types import TracebackType
@@ -171,7 +171,7 @@ class Explainer:
         self._question = Question(asked, row, fuse, parameters, differentiable, sampler)
         self.axes = axes
         self._rank = None if axes is None else len(parse(axes, "axes").axes)
-        self._stack: ExitStack | None = None
+        self._open = False
         self._taps: Taps | None = None
         self._chosen: dict[tuple[int, ...], str] = {}
 
@@ -185,14 +185,15 @@ class Explainer:
         return f"{type(self).__name__}({type(self.model).__name__}, {self.layer!r})"
 
     def __enter__(self) -> Self:
-        if self._stack is None:
-            with ExitStack() as stack:
-                # Where "auto" is to choose, nothing can be opened before there is an input.
-                if self._question.row.looks != "layer":
-                    self._taps = stack.enter_context(self._tap([]))
-                elif not self._automatic:
-                    self._taps = stack.enter_context(self._tap(find(self.model, self.layer)))
-                self._stack = stack.pop_all()
+        if not self._open:
+            # Where "auto" is to choose, nothing can be opened before there is an input.
+            if self._question.row.looks != "layer":
+                self._taps = self._tap([])
+            elif not self._automatic:
+                self._taps = self._tap(find(self.model, self.layer))
+            if self._taps is not None:
+                self._taps.__enter__()
+            self._open = True
         return self
 
     def __exit__(
@@ -201,11 +202,10 @@ class Explainer:
         error: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        stack, self._stack = self._stack, None
-        self._taps = None
+        if self._taps is not None:
+            self._taps.__exit__()
+        self._taps, self._open = None, False
         self._chosen.clear()
-        if stack is not None:
-            stack.close()
 
     def __call__(self, *inputs: object, target: Target = None, **kwargs: object) -> Explanation:
         """Explain the model's answer to these inputs.
@@ -225,17 +225,23 @@ class Explainer:
             TargetError, OutputError, GradientError: about the score.
             InputError, ImageError, DeviceError: about the inputs.
         """
-        if self._stack is None:
+
+        def work() -> Explanation:
+            if self._open:
+                return self._explained(inputs, kwargs, target)
             with copy(self) as alone:  # another thread may do the same
-                return alone(*inputs, target=target, **kwargs)
+                return alone._explained(inputs, kwargs, target)
+
+        with refusals_told(self.model):
+            return untouched(self.model, work)
+
+    def _explained(
+        self, inputs: tuple[object, ...], kwargs: dict[str, object], target: Target
+    ) -> Explanation:
         check_call(self.model, kwargs)
         if target == "on" and isinstance(target, str):
             target = self._question.asked.on
-        with (
-            refusals_told(self.model),
-            untouched(self.model),
-            remembering(self._question.asked.output),
-        ):
+        with remembering(self._question.asked.output):
             args, pictures = self._read(inputs)
             given = Inputs.of(
                 self.model, args, kwargs, image=self.image, rank=self._rank, axes=self.axes

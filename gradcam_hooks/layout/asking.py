@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor, nn
 from torch import set_grad_enabled as _grad
 
@@ -22,6 +20,7 @@ from gradcam_hooks.layout.factors import AxisReading, Factor, Reading
 from gradcam_hooks.layout.input_axes import CHANNELS, InputAxes, usual_words
 from gradcam_hooks.layout.pattern import BATCH
 from gradcam_hooks.layout.reading import Layout
+from gradcam_hooks.network.chance import Chance
 from gradcam_hooks.network.hooking import hooked
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import named
@@ -70,8 +69,8 @@ class Network:
         return next(path for path, part in found if part is self.tensors[number])
 
     @cached_property
-    def _state(self) -> tuple[Tensor, object]:
-        return torch.get_rng_state(), random.getstate()
+    def _chance(self) -> Chance:
+        return Chance()
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The activation of each call of the layer, for other tensors in the place of these."""
@@ -82,8 +81,7 @@ class Network:
             if found is not None:
                 caught.append(found.clone())
 
-        torch.set_rng_state(self._state[0])
-        random.setstate(self._state[1])  # type: ignore[arg-type]
+        self._chance.put_back()
         graph = any(one.requires_grad for one in tensors)
         with hooked({self.name: named(self.model)[self.name]}, leave), _grad(graph):
             self._with(tensors).call(self.model)

@@ -210,13 +210,17 @@ def layers(
         InputError: there is no image among the inputs.
     """
     model = unwrap(model)
-    with refusals_told(model), untouched(model):
+
+    def work() -> tuple[list[LayerRow], list[LayerRow]]:
         if image is None or isinstance(image, str | int):
             given = Inputs.of(model, inputs, kwargs, image=image)
         else:  # an argument of the model's that is called so
             given = Inputs.of(model, inputs, {"image": image, **kwargs})
         with remembering(output):
-            rows, fit = _with_gradients(model, given, partial(_predicted, output))
+            return _with_gradients(model, given, partial(_predicted, output))
+
+    with refusals_told(model):
+        rows, fit = untouched(model, work)
     best = next((row.name for row in reversed(fit) if row.gradient), None)
     return LayerTable(
         type(model).__name__, tuple(replace(row, recommended=row.name == best) for row in rows)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradcam_hooks.errors import GradientError
 from gradcam_hooks.methods.gradient import gradcam
 from gradcam_hooks.methods.registry import method
 from gradcam_hooks.network.modules import describe
+from gradcam_hooks.network.switches import PLAIN_ATTENTION, switched
 from gradcam_hooks.runs.run import NoPath, Run
 
 __all__ = ["shapleycam"]
@@ -52,7 +52,7 @@ def shapleycam(run: Run) -> list[Tensor]:
             raise
     # Fused attention has no second derivative; the plain one does.
     try:
-        with sdpa_kernel(SDPBackend.MATH):
+        with switched(*PLAIN_ATTENTION):
             return _weighed(run.look_again(run.image, run.passed.way))
     except RuntimeError as error:
         if "not implemented" not in str(error):

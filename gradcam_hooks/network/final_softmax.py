@@ -18,9 +18,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node
-from torch.overrides import TorchFunctionMode
 
 from gradcam_hooks.errors import ProbabilityWarning
+from gradcam_hooks.network.modes import FunctionMode
 
 __all__ = [
     "PROBABILITY_HINT",
@@ -170,7 +170,7 @@ def hand_on(old: Tensor, new: Tensor) -> None:
         setattr(new, _BEFORE, before)
 
 
-class _Remembering(TorchFunctionMode):
+class _Remembering(FunctionMode):
     """Hangs on each output of a softmax or sigmoid what went into it."""
 
     def __torch_function__(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -140,11 +141,12 @@ def _told(ends: Sequence[_End], modules: Mapping[str, nn.Module], layer: str) ->
 def _matters(asked: Tracing, name: str) -> bool:
     """Whether the score changes when noise takes the place of what the layer gives."""
 
-    def disturb(name: str, output: object) -> object:
+    def disturb(sign: int, name: str, output: object) -> object:
         given = main_tensor(output)
         if given is None or not given.is_floating_point():
             return None
-        noise = torch.randn_like(given) * 10 * (1 + given.abs().amax())
+        noise = torch.randn(given.shape, generator=torch.Generator().manual_seed(0)).to(given)
+        noise *= sign * 10 * (1 + given.abs().amax())
         return with_tensor(output, given, noise)
 
     def score() -> Tensor:
@@ -153,12 +155,15 @@ def _matters(asked: Tracing, name: str) -> bool:
 
     with torch.set_grad_enabled(False):
         clean = score()
-        try:
-            with hooked({name: named(asked.model)[name]}, disturb):
-                disturbed = score()
-        except Exception:  # whatever breaks on noise does look at it
-            return True
-    return not torch.equal(clean, disturbed)
+        for sign in (1, -1):  # a ReLU ahead of the score may make 0 of one of them
+            try:
+                with hooked({name: named(asked.model)[name]}, partial(disturb, sign)):
+                    disturbed = score()
+            except Exception:  # whatever breaks on noise does look at it
+                return True
+            if not torch.equal(clean, disturbed):
+                return True
+    return False
 
 
 @dataclass

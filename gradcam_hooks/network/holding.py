@@ -9,13 +9,14 @@ Knows neither modules nor switches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from threading import RLock
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-__all__ = ["held"]
+from gradcam_hooks.network.blocks import Block
+
+__all__ = ["Held"]
 
 _K = TypeVar("_K", bound=Hashable)
 _T = TypeVar("_T")
@@ -24,41 +25,51 @@ _T = TypeVar("_T")
 @dataclass(eq=False)
 class _Hold:
     keys: frozenset[Hashable]
-    stack: ExitStack = field(default_factory=ExitStack)
-    holders: int = 0
+    change: Block
+    holders: set[Block] = field(default_factory=set)
+    made: bool = False
 
 
 _LOCK = RLock()
 _HOLDS: list[_Hold] = []
 
 
-@contextmanager
-def held(
-    things: Mapping[_K, _T], change: Callable[[list[_T]], AbstractContextManager[object]]
-) -> Iterator[None]:
+class Held(Block, Generic[_K, _T]):
     """While open, in any thread, ``things`` are as ``change`` makes them.
 
     Args:
         things: by a key that is theirs for as long as they are held.
-        change: changes those that nobody holds yet, and puts them back when its block is left.
+        change: the block in which those that nobody holds yet are changed.
     """
-    with _LOCK:
-        mine = [hold for hold in _HOLDS if not hold.keys.isdisjoint(things)]
-        taken = frozenset[Hashable]().union(*(hold.keys for hold in mine))
-        free = {key: thing for key, thing in things.items() if key not in taken}
-        if free:
-            new = _Hold(frozenset(free))
-            new.stack.enter_context(change(list(free.values())))
-            _HOLDS.append(new)
-            mine.append(new)
-        for hold in mine:
-            hold.holders += 1
-    try:
-        yield
-    finally:
+
+    def __init__(self, things: Mapping[_K, _T], change: Callable[[list[_T]], Block]) -> None:
+        self._things, self._change = things, change
+
+    def do(self) -> None:
+        """Hold what is held, and change the rest."""
         with _LOCK:
-            for hold in reversed(mine):
-                hold.holders -= 1
+            mine = [hold for hold in _HOLDS if not hold.keys.isdisjoint(self._things)]
+            taken = frozenset[Hashable]().union(*(hold.keys for hold in mine))
+            free = {key: thing for key, thing in self._things.items() if key not in taken}
+            if free:
+                mine.append(_Hold(frozenset(free), self._change(list(free.values()))))
+            for hold in mine:
+                hold.holders.add(self)
+                if hold not in _HOLDS:
+                    _HOLDS.append(hold)
+                if not hold.made:  # an interruption may have left the first one's half way
+                    hold.change.do()
+                    hold.made = True
+
+    def undo(self) -> None:
+        """Let go; what nobody holds is put back."""
+        with _LOCK:
+            for hold in reversed(tuple(_HOLDS)):
+                hold.holders.discard(self)
                 if not hold.holders:
+                    try:
+                        hold.change.undo()
+                    except Exception:
+                        _HOLDS.remove(hold)
+                        raise
                     _HOLDS.remove(hold)
-                    hold.stack.close()

@@ -7,26 +7,26 @@ first would keep, or hand on, a tensor that ours never saw.
 **For one thread.** The hooks are the module's and every thread runs into them; they act in the
 thread that asked, while it asks, and let everybody else's passes through untouched.
 
+**Gone with a block.** They are taken off by what they are and not by a handle, which an
+interruption may have kept from being told; one that is left all the same does nothing.
+
 Knows modules; neither what a hook is for nor what flows through it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from threading import Lock, get_ident
-from types import TracebackType
-from typing import TYPE_CHECKING, cast
+from threading import RLock, get_ident
+from typing import cast
 
 from torch import nn
 from torch.nn.modules import module as torch_module
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from gradcam_hooks.network.blocks import Block, undo_all
 
-__all__ = ["Acting", "Hooks", "entered", "hooked"]
+__all__ = ["Acting", "Hooks", "entered", "hooked", "theirs"]
 
 Leave = Callable[[str, object], object]
 """Told a module's name and what its forward returned; what it returns, unless None, takes its
@@ -35,13 +35,47 @@ place."""
 Enter = Callable[[str, tuple[object, ...], Mapping[str, object]], None]
 """Told a module's name and what goes into its forward."""
 
-_REGISTERING = Lock()
+_REGISTERING = RLock()
 """Torch numbers hooks without a lock: of two registered at once the second could replace the
 first."""
 
 
-@dataclass
-class Acting:
+class Hooks(Block):
+    """A forward hook on each of some modules while open; nothing happens but under `acting`.
+
+    Args:
+        modules: by the name that a hook is told.
+    """
+
+    _open = False
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        self._acting: dict[int, list[Acting]] = {}
+        self._hooks = [(_Hook(name, self._acting), one) for name, one in modules.items()]
+
+    def do(self) -> None:
+        """Register them, all or none."""
+        self._open = True
+        with _REGISTERING:
+            for hook, module in self._hooks:
+                module.register_forward_hook(hook, prepend=True)
+
+    def undo(self) -> None:
+        """Take them off."""
+        for hook, module in self._hooks if self._open else ():
+            _off(hook, module._forward_hooks, module._forward_hooks_with_kwargs)
+        self._open = False
+
+    def __del__(self) -> None:
+        self.undo()
+
+    def acting(self, leave: Leave) -> Acting:
+        """While open, the hooks do this in this thread; first in line again, whoever came since."""
+        return Acting(leave, self._hooks, self._acting)
+
+
+@dataclass(eq=False)
+class Acting(Block):
     """What the hooks do in one thread, and what they notice meanwhile.
 
     Attributes:
@@ -51,105 +85,75 @@ class Acting:
     """
 
     leave: Leave
+    hooks: list[tuple[_Hook, nn.Module]]
+    acting: dict[int, list[Acting]]
     late: set[str] = field(default_factory=set)
     elsewhere: set[str] = field(default_factory=set)
-    ahead_of_all: bool = False
+    dispatch: _Dispatch | None = None
 
+    def do(self) -> None:
+        """Begin."""
+        thread = get_ident()
+        if _others(torch_module._global_forward_hooks):
+            self.dispatch = _Dispatch(thread)
+            for hook, module in self.hooks:
+                self.dispatch.hooks.setdefault(module, []).append(hook)
+            with _REGISTERING:
+                torch_module.register_module_forward_hook(self.dispatch)  # type: ignore[arg-type]
+                _to_front(torch_module._global_forward_hooks, self.dispatch)
+        else:
+            self._first()
+        self.acting.setdefault(thread, []).append(self)
 
-class Hooks:
-    """A forward hook on each of some modules while open; nothing happens but under `acting`.
-
-    Args:
-        modules: by the name that a hook is told.
-    """
-
-    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
-        self._threads: dict[int, Acting] = {}
-        self._hooks = [(_Hook(name, self._threads), one) for name, one in modules.items()]
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        with _REGISTERING, ExitStack() as stack:
-            for hook, module in self._hooks:
-                stack.enter_context(module.register_forward_hook(hook, prepend=True))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        self._stack.close()
-
-    @contextmanager
-    def acting(self, leave: Leave) -> Iterator[Acting]:
-        """While open, the hooks do this in this thread; first in line again, whoever came since."""
-        here, thread = Acting(leave), get_ident()
-        outer = self._threads.get(thread)
-        with ExitStack() as stack:
-            if _others(torch_module._global_forward_hooks):
-                stack.enter_context(self._ahead_of_all(here, thread))
-            else:
-                self._first()
-            self._threads[thread] = here
-            try:
-                yield here
-            finally:
-                if outer is None:
-                    del self._threads[thread]
-                else:
-                    self._threads[thread] = outer
+    def undo(self) -> None:
+        """Do nothing any more."""
+        for thread, several in tuple(self.acting.items()):
+            if self in several:
+                several.remove(self)
+                if not several:
+                    self.acting.pop(thread, None)
+        if self.dispatch is not None:
+            _off(self.dispatch, torch_module._global_forward_hooks)
 
     def _first(self) -> None:
-        for hook, module in self._hooks:
+        for hook, module in self.hooks:
             if next(iter(tuple(module._forward_hooks.values())), hook) is not hook:
                 with _REGISTERING:
                     _to_front(module._forward_hooks, hook)
-
-    @contextmanager
-    def _ahead_of_all(self, here: Acting, thread: int) -> Iterator[None]:
-        """Torch's global hooks come before a module's own, so ours is one of them for a while."""
-        dispatch = _Dispatch(thread)
-        for hook, module in self._hooks:
-            dispatch.hooks.setdefault(module, []).append(hook)
-        with _REGISTERING:
-            handle = torch_module.register_module_forward_hook(dispatch)  # type: ignore[arg-type]
-            _to_front(torch_module._global_forward_hooks, dispatch)
-        here.ahead_of_all = True
-        with handle:
-            yield
 
 
 class _Hook:
     """The hook on one module."""
 
-    def __init__(self, name: str, threads: dict[int, Acting]) -> None:
+    def __init__(self, name: str, acting: dict[int, list[Acting]]) -> None:
         self.name = name
-        self._threads = threads
+        self._acting = acting
 
     def __call__(self, module: nn.Module, args: object, output: object) -> object:
-        threads = self._threads
-        if not threads:
+        if not self._acting:
             return None
-        here = threads.get(get_ident())
+        here = self._here()
         if here is None:
-            for acting in tuple(threads.values()):
-                acting.elsewhere.add(self.name)
+            for several in tuple(self._acting.values()):
+                for acting in tuple(several):
+                    acting.elsewhere.add(self.name)
             return None
-        if here.ahead_of_all:  # the global one has been here
+        if here.dispatch is not None:  # the global one has been here
             return None
         if _late(self, module):
             here.late.add(self.name)
         return here.leave(self.name, output)
 
+    def _here(self) -> Acting | None:
+        several = self._acting.get(get_ident())
+        return several[-1] if several else None
+
     def ahead_of_all(self, output: object) -> object:
         """The same, from torch's global hook of this thread."""
-        here = self._threads.get(get_ident())
+        here = self._here()
         return None if here is None else here.leave(self.name, output)
 
-    def __reduce__(self) -> tuple[type[_Hook], tuple[str, dict[int, Acting]]]:
+    def __reduce__(self) -> tuple[type[_Hook], tuple[str, dict[int, list[Acting]]]]:
         """A copy of the model, or a file of it, made while a block is open has hooks at rest."""
         return _Hook, (self.name, {})
 
@@ -177,11 +181,20 @@ def _to_front(hooks: Mapping[int, object], hook: object) -> None:
         ordered.move_to_end(number, last=False)
 
 
+def _off(hook: object, *registries: Mapping[int, object]) -> None:
+    for number in [key for key, one in tuple(registries[0].items()) if one is hook]:
+        for registry in registries:
+            cast("dict[int, object]", registry).pop(number, None)
+
+
+def theirs(hooks: Mapping[int, object]) -> list[int]:
+    """The numbers of those that are not the library's own."""
+    return [key for key, one in tuple(hooks.items()) if not isinstance(one, _OURS)]
+
+
 def _others(hooks: Mapping[int, object]) -> bool:
     """Whether any of these is not the library's own."""
-    return bool(hooks) and any(
-        not isinstance(one, _Hook | _Dispatch) for one in tuple(hooks.values())
-    )
+    return bool(hooks) and bool(theirs(hooks))
 
 
 def _late(hook: _Hook, module: nn.Module) -> bool:
@@ -194,37 +207,68 @@ def _late(hook: _Hook, module: nn.Module) -> bool:
     return False  # taken off meanwhile
 
 
-@contextmanager
-def hooked(modules: Mapping[str, nn.Module], leave: Leave) -> Iterator[None]:
+class hooked(Block):  # noqa: N801  (said as a verb)
     """While open, in this thread, ``leave`` is done with what each module's forward returns."""
-    with Hooks(modules) as hooks, hooks.acting(leave):
-        yield
+
+    def __init__(self, modules: Mapping[str, nn.Module], leave: Leave) -> None:
+        self._hooks = Hooks(modules)
+        self._acting = self._hooks.acting(leave)
+
+    def do(self) -> None:
+        """Register them, and begin."""
+        self._hooks.do()
+        self._acting.do()
+
+    def undo(self) -> None:
+        """Stop, and take them off."""
+        undo_all((self._hooks, self._acting))
 
 
-@contextmanager
-def entered(modules: Mapping[str, nn.Module], enter: Enter) -> Iterator[None]:
+class entered(Block):  # noqa: N801
     """While open, in this thread, ``enter`` is told what goes into each module's forward.
 
     These are last in line: they see what other hooks have made of it.
     """
-    thread = get_ident()
 
-    def told(name: str) -> Callable[..., None]:
-        # Torch looks up whether a hook takes keywords apart from the hook itself, so that another
-        # thread, while it is registered or removed, may call it without.
-        def hook(
-            module: nn.Module,
-            args: tuple[object, ...],
-            kwargs: Mapping[str, object] | None = None,
-        ) -> None:
-            if get_ident() == thread:
-                enter(name, args, kwargs or {})
+    def __init__(self, modules: Mapping[str, nn.Module], enter: Enter) -> None:
+        thread = get_ident()
+        self._hooks = [(_Entering(name, enter, thread), one) for name, one in modules.items()]
 
-        return hook
-
-    with ExitStack() as stack:
+    def do(self) -> None:
+        """Register them, all or none."""
         with _REGISTERING:
-            for name, module in modules.items():
-                handle = module.register_forward_pre_hook(told(name), with_kwargs=True)
-                stack.enter_context(handle)
-        yield
+            for hook, module in self._hooks:
+                module.register_forward_pre_hook(hook, with_kwargs=True)
+
+    def undo(self) -> None:
+        """Take them off."""
+        for hook, module in self._hooks:
+            hook.enter = None
+            _off(hook, module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs)
+
+
+@dataclass(eq=False)
+class _Entering:
+    """The hook ahead of one module."""
+
+    name: str
+    enter: Enter | None
+    thread: int
+
+    # Torch looks up whether a hook takes keywords apart from the hook itself, so that another
+    # thread, while it is registered or removed, may call it without.
+    def __call__(
+        self,
+        module: nn.Module,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object] | None = None,
+    ) -> None:
+        if self.enter is not None and get_ident() == self.thread:
+            self.enter(self.name, args, kwargs or {})
+
+    def __reduce__(self) -> tuple[type[_Entering], tuple[str, None, int]]:
+        """At rest, as `_Hook`."""
+        return _Entering, (self.name, None, self.thread)
+
+
+_OURS = (_Hook, _Entering, _Dispatch)

@@ -26,7 +26,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -34,6 +33,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
 from gradcam_hooks.errors import GradientError, InputError, LayerDidNotRun, LayerError
+from gradcam_hooks.network.blocks import Block
 from gradcam_hooks.network.hooking import Hooks
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe, named
@@ -255,7 +255,7 @@ def _batched_gradients(
         ]
 
 
-class Taps:
+class Taps(Block):
     """The block in which the forward hooks are registered on the named layers.
 
     Outside a `forward` of its own, and in other threads, the hooks pass everything through
@@ -277,17 +277,13 @@ class Taps:
                 )
         self._hooks = Hooks({name: modules[name] for name in self._names})
 
-    def __enter__(self) -> Taps:
-        self._hooks.__enter__()
-        return self
+    def do(self) -> None:
+        """Register the hooks."""
+        self._hooks.do()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        self._hooks.__exit__()
+    def undo(self) -> None:
+        """Take them off."""
+        self._hooks.undo()
 
     def forward(self, inputs: Inputs, way: Way = "cut") -> Pass:
         """One forward pass, with the cut where it can be; call it with gradients off.

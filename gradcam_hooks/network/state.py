@@ -1,55 +1,64 @@
 """The state of a model around one explanation: as found, whatever happens in between.
 
-Training modes, buffers, grad mode, inference mode, cuDNN's flags and random state are put back on
-the way out, also after an exception or KeyboardInterrupt. Parameters, their ``requires_grad`` and
+Training flags, attributes, buffers, torch's modes, cuDNN's switch and random numbers are put back
+on the way out, also after an exception or an interruption. Parameters, their ``requires_grad`` and
 their ``.grad`` need no care: nothing in the library writes to them.
 
-Grad mode and inference mode are the thread's own. The rest belongs to all threads: explanations
-that run at the same time share it, and the last of them puts it back. A thread that does something
-else meanwhile meets the model in eval mode, and finds its random numbers put back with it.
+Modes are the thread's own. The rest belongs to all threads: explanations that run at the same time
+share it, and the last of them puts it back. A thread that does something else meanwhile meets the
+model in eval mode; random numbers are put back only where there was none.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
-import torch
 from torch import nn
 
-from gradcam_hooks.network.holding import held
+from gradcam_hooks.network.blocks import Block, surrounded, undo_all
+from gradcam_hooks.network.chance import Chance
+from gradcam_hooks.network.contents import Contents
+from gradcam_hooks.network.holding import Held
+from gradcam_hooks.network.modes import Modes
+from gradcam_hooks.network.switches import CUDNN_OFF, switched
 
 __all__ = ["recurrent_on_cuda", "untouched"]
 
+_T = TypeVar("_T")
 
-@contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Run the body with ``model`` in eval mode and leave no trace of it.
+
+def untouched(model: nn.Module, work: Callable[[], _T]) -> _T:
+    """What ``work`` returns, done with ``model`` in eval mode, of which no trace is left.
 
     Inside, gradients are off and inference mode is off (a tensor made under it could take no
     part in a backward pass), whatever surrounds the call. ``train()`` and ``eval()`` are not
     called, because models override them: only the flags are set and put back.
+
+    It takes a function, because a ``with`` block may be interrupted before it puts anything back.
     """
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(mode=False))
-        stack.enter_context(torch.set_grad_enabled(False))
-        stack.enter_context(held({"random numbers": None}, _random_state))
+    return surrounded(_Untouched(model), work)
+
+
+class _Untouched(Block):
+    def __init__(self, model: nn.Module) -> None:
         modules = {id(module): module for module in model.modules()}
-        stack.enter_context(held(modules, _as_found))
+        self._chance = Chance()
+        self._blocks: list[Block] = [Held(modules, _Evaluating)]
         if recurrent_on_cuda(modules.values()):
-            stack.enter_context(held({"cuDNN": None}, _without_cudnn))
-        yield
+            self._blocks.append(switched(CUDNN_OFF))
+        self._modes = Modes()
 
+    def do(self) -> None:
+        self._modes.do()
+        for block in self._blocks:
+            block.do()
 
-@contextmanager
-def _as_found(modules: Sequence[nn.Module]) -> Iterator[None]:
-    with _buffers(modules), _evaluating(modules), _uncompiled(modules):
-        yield
-
-
-def _without_cudnn(_: object) -> AbstractContextManager[None]:
-    return torch.backends.cudnn.flags(enabled=False)
+    def undo(self) -> None:
+        try:
+            undo_all((*self._blocks, self._modes))
+        finally:
+            self._chance.put_back()
 
 
 def recurrent_on_cuda(modules: Iterable[nn.Module]) -> bool:
@@ -63,84 +72,29 @@ def recurrent_on_cuda(modules: Iterable[nn.Module]) -> bool:
     )
 
 
-@contextmanager
-def _evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
-    training = [module for module in modules if module.training]
-    try:
-        for module in training:
+class _Evaluating(Block):
+    """Modules in eval mode and uncompiled; what `compile` left would run past their hooks."""
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self._modules = modules
+        self._scripted = [one for one in modules if one.training and "training" not in vars(one)]
+        self._contents = Contents(modules, ("training", "_compiled_call_impl", "forward"))
+
+    def do(self) -> None:
+        for module in self._modules:
+            held = vars(module)
+            if held.get("training"):
+                held["training"] = False
+            if held.get("_compiled_call_impl") is not None:
+                held["_compiled_call_impl"] = None
+            # torch.compile(part) stands around the part, and its forward is what was compiled.
+            inner = module._modules.get("_orig_mod") if "dynamo_ctx" in held else None
+            if inner is not None:
+                held["forward"] = inner.__call__
+        for module in self._scripted:
             module.training = False
-        yield
-    finally:
-        for module in training:
+
+    def undo(self) -> None:
+        self._contents.put_back()
+        for module in self._scripted:
             module.training = True
-
-
-@contextmanager
-def _uncompiled(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """What ``compile`` left on a module would run past hooks that came after it."""
-    in_place = [
-        (module, module._compiled_call_impl)
-        for module in modules
-        if module._compiled_call_impl is not None
-    ]
-    # torch.compile(part) stands around the part, and its forward is what was compiled.
-    around = [
-        (module, module.forward, inner)
-        for module in modules
-        if "dynamo_ctx" in vars(module) and (inner := module._modules.get("_orig_mod")) is not None
-    ]
-    try:
-        for module, _ in in_place:
-            module._compiled_call_impl = None
-        for module, _, inner in around:
-            module.forward = inner.__call__
-        yield
-    finally:
-        for module, impl in in_place:
-            module._compiled_call_impl = impl
-        for module, forward, _ in around:
-            module.forward = forward
-
-
-@contextmanager
-def _buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
-    kept = [
-        (module, name, buffer, _version(buffer))
-        for module in modules
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    # A buffer may be written in place, so there must be copies; they are small next to weights,
-    # and one for all of a kind takes a fraction of the time that one for each does.
-    kinds: dict[tuple[torch.dtype, torch.device], list[torch.Tensor]] = {}
-    for _, _, buffer, _ in kept:
-        kinds.setdefault((buffer.dtype, buffer.device), []).append(buffer.detach())
-    copies = {kind: torch.cat([one.reshape(-1) for one in all_]) for kind, all_ in kinds.items()}
-    try:
-        yield
-    finally:
-        starts = dict.fromkeys(copies, 0)
-        for module, name, buffer, version in kept:
-            kind = (buffer.dtype, buffer.device)
-            start, starts[kind] = starts[kind], starts[kind] + buffer.numel()
-            if _version(buffer) != version:
-                copy = copies[kind][start : starts[kind]]
-                buffer.detach().copy_(copy.view(buffer.shape))
-            if module._buffers.get(name) is not buffer:
-                module._buffers[name] = buffer
-
-
-def _version(tensor: torch.Tensor) -> int:
-    """How often it was written in place; an inference tensor cannot be, outside its mode."""
-    return -1 if tensor.is_inference() else tensor._version
-
-
-@contextmanager
-def _random_state(_: object) -> Iterator[None]:
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    python = random.getstate()
-    try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if started else []):
-            yield
-    finally:
-        random.setstate(python)

@@ -63,7 +63,7 @@ def inputs_of(run: Run, index: int, images: Tensor) -> Inputs:
     return run.inputs.of_rows([index] * len(images), run.axes.restored(images), along)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def scores_of(
     run: Run, output: object, index: int, count: int, *, probability: bool = False
 ) -> Tensor:
@@ -222,7 +222,7 @@ def _tried(run: Run, reading: Along) -> tuple[float, Belonging]:
     last = run.batch - 1
     images = [last, 0] if run.batch != 2 else [last, 0, last]
     given = run.inputs.of_rows(images, run.inputs.image[images], reading)
-    with torch.inference_mode():
+    with torch.no_grad():
         output = run.model_output(given)
         chosen = choose(output, run.asked.output)
     lengths = run.batch, len(images)

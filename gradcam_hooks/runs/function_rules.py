@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from gradcam_hooks.network.modes import FunctionMode
 
 __all__ = ["ELEMENTWISE", "UNRULED", "Op", "Watching", "ruled", "slope"]
 
@@ -151,7 +152,7 @@ _FIRST = ("input", "self")
 """What the first argument is called where it comes by name."""
 
 
-class Watching(TorchFunctionMode, ABC):
+class Watching(FunctionMode, ABC):
     """A block in which the calls of some functions are replaced.
 
     Args:

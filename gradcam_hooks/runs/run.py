@@ -248,7 +248,7 @@ class Run:
         enabled, dtype = self.autocast
         return torch.autocast(self.image.device.type, dtype=dtype, enabled=enabled)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def output_of(self, inputs: Inputs) -> object:
         """The part of the model's output that is explained, without gradients."""
         return choose(self.model_output(inputs), self.asked.output)

@@ -6,13 +6,12 @@ buffers and the random state of torch, NumPy and Python are left as they were fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
-import numpy as np
 from torch import Tensor, nn
 
 from gradcam_hooks.checks import check_count
@@ -48,6 +47,8 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
 __all__ = ["ExplainWorst", "Sample"]
+
+_T = TypeVar("_T")
 
 _LEAST, _HEIGHT = 160, 256
 """Of a cell: its shorter side at least, and its height at most, in pixels."""
@@ -156,38 +157,44 @@ class ExplainWorst(Callback):
         """Keep the worst samples so far."""
         if not self._looks(trainer):
             return
-        with _undisturbed(trainer, pl_module, self.options.get("output")):
-            images, labels = self.batch(batch)
-            known = isinstance(outputs, Mapping) and "logits" in outputs
-            output = cast("Mapping[str, object]", outputs)["logits"] if known else pl_module(images)
-            if not known:
-                output = choose(output, self.options.get("output"))
-            losses = self.loss(output, labels).detach().double().nan_to_num(nan=float("inf"))
-            if losses.shape != (len(images),):
-                raise OptionError(
-                    f"loss= gave {tuple(losses.shape)} for a batch of {len(images)}; expected a "
-                    "loss for each sample (reduction='none')."
-                )
-            highest, places = losses.topk(min(self.samples, len(losses)))
-            new = [
-                Sample(
-                    loss,
-                    images[i].detach().clone(),
-                    labels[i].detach().clone() if isinstance(labels, Tensor) else None,
-                    (dataloader_idx, batch_idx, i),
-                )
-                for loss, i in zip(highest.tolist(), places.tolist(), strict=True)
-            ]
+        place = dataloader_idx, batch_idx
+        work = partial(self._worst_of, pl_module, outputs, batch, place)
+        new = _undisturbed(trainer, pl_module, self.options.get("output"), work)
         every = sorted([*self.worst, *new], key=lambda one: -one.loss)
         self.worst = every[: self.samples]
+
+    def _worst_of(
+        self, model: LightningModule, outputs: object, batch: object, place: tuple[int, int]
+    ) -> list[Sample]:
+        images, labels = self.batch(batch)
+        known = isinstance(outputs, Mapping) and "logits" in outputs
+        output = cast("Mapping[str, object]", outputs)["logits"] if known else model(images)
+        if not known:
+            output = choose(output, self.options.get("output"))
+        losses = self.loss(output, labels).detach().double().nan_to_num(nan=float("inf"))
+        if losses.shape != (len(images),):
+            raise OptionError(
+                f"loss= gave {tuple(losses.shape)} for a batch of {len(images)}; expected a "
+                "loss for each sample (reduction='none')."
+            )
+        highest, places = losses.topk(min(self.samples, len(losses)))
+        return [
+            Sample(
+                loss,
+                images[i].detach().clone(),
+                labels[i].detach().clone() if isinstance(labels, Tensor) else None,
+                (*place, i),
+            )
+            for loss, i in zip(highest.tolist(), places.tolist(), strict=True)
+        ]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain the worst samples, and log them."""
         if trainer.sanity_checking or not self.worst:
             return
         try:
-            with _undisturbed(trainer, pl_module, self.options.get("output")):
-                figure = self._figure(pl_module)
+            work = partial(self._figure, pl_module)
+            figure = _undisturbed(trainer, pl_module, self.options.get("output"), work)
         except GradCamHooksError as error:
             self._warn(f"the worst samples cannot be explained: {error}")
         else:
@@ -254,19 +261,16 @@ class ExplainWorst(Callback):
             save_image(Path(folder) / self.tag / name, figure)
 
 
-@contextmanager
-def _undisturbed(trainer: Trainer, model: nn.Module, output: OutputSpec) -> Iterator[None]:
-    """`untouched`, NumPy's random state too, and the trainer's precision."""
-    state = np.random.get_state()
-    try:
-        with (
-            untouched(model),
-            remembering(output),
-            trainer.precision_plugin.val_step_context(),
-        ):
-            yield
-    finally:
-        np.random.set_state(state)
+def _undisturbed(
+    trainer: Trainer, model: nn.Module, output: OutputSpec, work: Callable[[], _T]
+) -> _T:
+    """`untouched`, in the trainer's precision."""
+
+    def precisely() -> _T:
+        with remembering(output), trainer.precision_plugin.val_step_context():
+            return work()
+
+    return untouched(model, precisely)
 
 
 def _pair(batch: object) -> tuple[Tensor, object]:

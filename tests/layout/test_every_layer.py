@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 import gradcam_hooks as gh
-from gradcam_hooks.network.hooks import Taps
+from gradcam_hooks.network.hooks import Call, Taps
 from gradcam_hooks.network.inputs import Inputs
-from gradcam_hooks.network.state import untouched
 from gradcam_hooks.network.tap import Tap
 from tests.support.networks import NETWORKS, Network
+from tests.support.opened import tapped
 from tests.support.oracle import Truth, error, kinds, truths
 
 TOLERANCE = 1e-9
@@ -74,17 +74,14 @@ def test_all_layers_in_one_pass(network: Network, model: nn.Module) -> None:
     names = list(dict.fromkeys(truth.layer for truth in found))
     shapes = {label(truth): truth.raw.shape[1:] for truth in found}
 
-    with untouched(model), Taps(model, names, call="all") as taps:
-        tapped = {
-            one.label: one.tap for one in taps.forward(Inputs.of(model, [images], {})).select()
-        }
+    caught = taps_of(model, names, "all", images)
     result = gh.explain(model, images, names, call="all")
     raw = dict(zip(result.layers, result.raw, strict=True))
 
-    assert shapes.keys() == raw.keys() == tapped.keys()
+    assert shapes.keys() == raw.keys() == caught.keys()
     wrong = []
     for truth in found:
-        given = activation(tapped[label(truth)], truth)
+        given = activation(caught[label(truth)], truth)
         both = error(raw[label(truth)], truth.raw), error(given, truth.activation)
         if max(both) > TOLERANCE:
             wrong.append((label(truth), *both))
@@ -92,14 +89,21 @@ def test_all_layers_in_one_pass(network: Network, model: nn.Module) -> None:
     assert sum(bool(truth.raw.any()) for truth in found) > 0.9 * len(found)
 
 
+def taps_of(model: nn.Module, names: list[str], call: Call, images: torch.Tensor) -> dict[str, Tap]:
+    def work(taps: Taps) -> dict[str, Tap]:
+        passed = taps.forward(Inputs.of(model, [images], {}))
+        return {one.label: one.tap for one in passed.select()}
+
+    return tapped(model, names, work, call=call)
+
+
 def raw_error(model: nn.Module, truth: Truth, images: torch.Tensor) -> float:
     return error(gh.explain(model, images, truth.layer, call=truth.call).raw, truth.raw)
 
 
 def activation_error(model: nn.Module, truth: Truth, images: torch.Tensor) -> float:
-    with untouched(model), Taps(model, [truth.layer], call=truth.call) as taps:
-        (tapped,) = taps.forward(Inputs.of(model, [images], {})).select()
-    return error(activation(tapped.tap, truth), truth.activation)
+    (tap,) = taps_of(model, [truth.layer], truth.call, images).values()
+    return error(activation(tap, truth), truth.activation)
 
 
 def test_each_layer_alone(network: Network, model: nn.Module) -> None:

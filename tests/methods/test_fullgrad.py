@@ -15,17 +15,19 @@ import gradcam_hooks as gh
 from gradcam_hooks.methods.fullgrad import FullGradient, full_gradients
 from gradcam_hooks.network.hooks import Taps
 from gradcam_hooks.network.inputs import Inputs
-from gradcam_hooks.network.state import untouched
 from gradcam_hooks.runs.run import Asked, look
 from gradcam_hooks.targets import Target
 from tests.support.nets import gap_linear, images, residual
+from tests.support.opened import tapped
 from tests.support.ranks import RANKS, SIZES, batch, curved
 from tests.support.traces import Disturbing, snapshot
 
 
 def taken_apart(net: nn.Module, x: Tensor, target: Target) -> list[FullGradient]:
-    with Taps(net, []) as taps, untouched(net):
+    def work(taps: Taps) -> list[FullGradient]:
         return full_gradients(look(Asked(net), taps, Inputs.of(net, [x], {}), target, "forward"))
+
+    return tapped(net, [], work)
 
 
 def test_by_hand() -> None:

@@ -14,10 +14,10 @@ import gradcam_hooks as gh
 from gradcam_hooks.methods.lift import contributions
 from gradcam_hooks.network.hooks import Taps
 from gradcam_hooks.network.inputs import Inputs
-from gradcam_hooks.network.state import untouched
 from gradcam_hooks.runs.run import Asked, look
 from gradcam_hooks.targets import Target
 from tests.support.nets import gap_linear, images, residual
+from tests.support.opened import tapped
 from tests.support.ranks import RANKS, batch, curved
 from tests.support.traces import Disturbing, snapshot
 
@@ -31,9 +31,12 @@ def parts(
     layout: str | None = None,
 ) -> Tensor:
     """What every feature contributes, ``(targets, batch, channels, *space)``."""
-    with Taps(net, [layer], call=call) as taps, untouched(net):
+
+    def work(taps: Taps) -> Tensor:
         run = look(Asked(net, layout=layout), taps, Inputs.of(net, [x], {}), target)
         return torch.stack(contributions(run, run.layers[0]))
+
+    return tapped(net, [layer], work, call=call)
 
 
 def test_by_hand() -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Literal
 
 import pytest
@@ -14,7 +13,8 @@ import torch
 from torch import nn
 
 import gradcam_hooks as gh
-from gradcam_hooks.network.holding import held
+from gradcam_hooks.network.blocks import Block
+from gradcam_hooks.network.holding import Held
 from gradcam_hooks.network.state import untouched
 from tests.support.meanwhile import LONG, cnn, same
 from tests.support.nets import images
@@ -56,30 +56,31 @@ def test_a_model_in_training_mode_is_put_back_by_whoever_is_last() -> None:
         assert torch.equal(value, state[name])
 
 
-def overlapping(
-    before: Callable[[], AbstractContextManager[object]],
-    after: Callable[[], AbstractContextManager[object]],
-    work: Callable[[], object],
-) -> None:
-    """Enter one block, then in another thread a second one; leave the first, and then that."""
-    outer = before()
-    with outer:
+Around = Callable[[Callable[[], None]], object]
+"""Does a piece of work while something is held."""
+
+
+def overlapping(before: Around, after: Around, work: Callable[[], object]) -> None:
+    """Hold one thing, then in another thread a second one; let the first go, and then that."""
+    entered, left = threading.Event(), threading.Event()
+
+    def inner() -> None:
         work()
-        entered, left = threading.Event(), threading.Event()
+        entered.set()
+        assert left.wait(LONG)
+        work()
 
-        def inner() -> None:
-            with after():
-                work()
-                entered.set()
-                assert left.wait(LONG)
-                work()
+    with ThreadPoolExecutor(1) as pool:
 
-        pool = ThreadPoolExecutor(1)
-        running = pool.submit(inner)
-        assert entered.wait(LONG)
-    left.set()
-    running.result(LONG)
-    pool.shutdown()
+        def outer() -> None:
+            work()
+            running.append(pool.submit(after, inner))
+            assert entered.wait(LONG)
+
+        running: list[Future[object]] = []
+        before(outer)
+        left.set()
+        running[0].result(LONG)
 
 
 @pytest.mark.parametrize("outer", ["whole", "part"])
@@ -94,30 +95,39 @@ def test_explanations_of_a_model_and_of_a_part_of_it_overlap(
     def work() -> None:
         flags.extend(module.training for module in part.modules())
         part.count += 1
-        torch.rand(1)
-        random.random()
 
-    chance = torch.get_rng_state(), random.getstate()
     one, two = (whole, part) if outer == "whole" else (part, whole)
-    overlapping(lambda: untouched(one), lambda: untouched(two), work)
+    overlapping(partial(untouched, one), partial(untouched, two), work)
     assert flags == [False] * 9
     assert all(module.training for module in net.modules())
     assert part.count == 0
-    assert torch.equal(torch.get_rng_state(), chance[0])
-    assert random.getstate() == chance[1]
+
+
+class Telling(Block):
+    """Writes down what is done with these things."""
+
+    def __init__(self, told: list[tuple[str, list[str]]], things: list[str]) -> None:
+        self.told, self.things = told, things
+
+    def do(self) -> None:
+        self.told.append(("changed", self.things))
+
+    def undo(self) -> None:
+        self.told.append(("put back", self.things))
 
 
 def test_who_comes_first_changes_and_who_leaves_last_puts_back() -> None:
     told: list[tuple[str, list[str]]] = []
 
-    @contextmanager
-    def change(things: list[str]) -> Iterator[None]:
-        told.append(("changed", things))
-        yield
-        told.append(("put back", things))
+    def hold(*keys: str) -> Held[str, str]:
+        return Held(dict(zip(keys, keys, strict=True)), partial(Telling, told))
 
-    def hold(*keys: str) -> AbstractContextManager[None]:
-        return held(dict(zip(keys, keys, strict=True)), change)
+    def holding(*keys: str) -> Around:
+        def around(work: Callable[[], None]) -> None:
+            with hold(*keys):
+                work()
+
+        return around
 
     with hold("a"):
         with hold("a", "b"), hold("b"), hold("a"):
@@ -125,26 +135,36 @@ def test_who_comes_first_changes_and_who_leaves_last_puts_back() -> None:
         assert told == [("changed", ["a"]), ("changed", ["b"]), ("put back", ["b"])]
     assert told[3:] == [("put back", ["a"])]
     told.clear()
-    overlapping(lambda: hold("a"), lambda: hold("a", "b"), lambda: None)
+    overlapping(holding("a"), holding("a", "b"), lambda: None)
     assert [what for what, _ in told] == ["changed", "changed", "put back", "put back"]
     assert sorted(things[0] for what, things in told if what == "put back") == ["a", "b"]
 
 
-def test_what_could_not_be_changed_is_held_by_nobody() -> None:
-    @contextmanager
-    def refuse(things: list[str]) -> Iterator[None]:
-        raise ValueError("not this one")
-        yield
+class Failing(Telling):
+    """Fails half way, in doing or in undoing."""
 
-    changed: list[str] = []
+    fails = "do"
 
-    @contextmanager
-    def change(things: list[str]) -> Iterator[None]:
-        changed.extend(things)
-        yield
+    def do(self) -> None:
+        super().do()
+        if self.fails == "do":
+            raise ValueError("not this one")
 
-    with pytest.raises(ValueError, match="not this one"), held({1: "a"}, refuse):
+    def undo(self) -> None:
+        super().undo()
+        if self.fails == "undo":
+            raise ValueError("not this one")
+
+
+@pytest.mark.parametrize("fails", ["do", "undo"])
+def test_what_fails_is_held_by_nobody(monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    monkeypatch.setattr(Failing, "fails", fails)
+    told: list[tuple[str, list[str]]] = []
+    with (
+        pytest.raises(ValueError, match="not this one"),
+        Held({1: "a"}, partial(Failing, told)),
+    ):
         pass
-    with held({1: "a"}, change):
+    with Held({1: "a"}, partial(Telling, told)):
         pass
-    assert changed == ["a"]
+    assert [what for what, _ in told] == ["changed", "put back"] * 2

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 import gradcam_hooks as gh
 from gradcam_hooks.network.hooks import Taps
 from gradcam_hooks.network.inputs import Inputs
-from gradcam_hooks.network.state import untouched
 from gradcam_hooks.network.tap import Tap
 from tests.support import oracle as zeros
 from tests.support.nets import Raising, images, residual
+from tests.support.opened import tapped
 
 RESIDUAL_LAYERS = ["conv1", "bn1", "conv2", "bn2", "drop", "pool"]
 
@@ -26,13 +26,15 @@ def oracle(net: nn.Module, layer: str, x: Tensor, target: int) -> tuple[Tensor, 
 
 
 def captured(net: nn.Module, layer: str, x: Tensor, target: int) -> Tap:
-    with Taps(net, [layer]) as taps, untouched(net):
+    def work(taps: Taps) -> Tap:
         current = taps.forward(Inputs.of(net, [x], {}))
         assert isinstance(current.output, Tensor)
         with torch.enable_grad():
             score = current.output[:, target]
         current.backward(score)
         return current.select()[0].tap
+
+    return tapped(net, [layer], work)
 
 
 @pytest.mark.parametrize("layer", RESIDUAL_LAYERS)

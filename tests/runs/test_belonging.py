@@ -16,10 +16,10 @@ from torch import Tensor, nn
 import gradcam_hooks as gh
 from gradcam_hooks.network.hooks import Taps
 from gradcam_hooks.network.inputs import Inputs
-from gradcam_hooks.network.state import untouched
 from gradcam_hooks.network.tree import mapped
 from gradcam_hooks.runs import belonging as module
-from gradcam_hooks.runs.run import Asked, look
+from gradcam_hooks.runs.run import Asked, Run, look
+from tests.support.opened import tapped
 
 METHODS = {
     "scorecam": {},
@@ -217,9 +217,11 @@ def test_one_image_and_one_text(method: str) -> None:
 
 
 def run_of(model: nn.Module, *inputs: object, target: object = 1, **kwargs: object):  # type: ignore[no-untyped-def]
-    with Taps(model, ["conv"]) as taps, untouched(model):
+    def work(taps: Taps) -> Run:
         given = Inputs.of(model, inputs, kwargs)
         return look(Asked(model), taps, given, target)  # type: ignore[arg-type]
+
+    return tapped(model, ["conv"], work)
 
 
 def counted(model: nn.Module) -> list[int]:

@@ -101,12 +101,10 @@ def _plain_sizes(name: str, x: Tensor) -> list[int]:
 @pytest.mark.parametrize("name", NAMES)
 def test_masks_run_without_gradients(name: str) -> None:
     model, modes = many(), []
-    model.register_forward_pre_hook(
-        lambda module, args: modes.append(torch.is_inference_mode_enabled())
-    )
+    model.register_forward_pre_hook(lambda module, args: modes.append(torch.is_grad_enabled()))
     ask(name, model, batch(2))
-    assert modes[0] is False
-    assert all(modes[1:])
+    assert len(modes) > 1
+    assert not any(modes[1:])
 
 
 @pytest.mark.parametrize("name", NAMES)

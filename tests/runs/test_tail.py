@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,10 +9,10 @@ from torch import Tensor, nn
 import gradcam_hooks as gh
 from gradcam_hooks.network.hooks import Taps
 from gradcam_hooks.network.inputs import Inputs
-from gradcam_hooks.network.state import untouched
 from gradcam_hooks.runs.run import Asked, look
 from gradcam_hooks.runs.tail import Tail
 from tests.support.nets import images, residual
+from tests.support.opened import tapped
 
 
 class Tied(nn.Module):
@@ -66,12 +64,9 @@ class Single(Tied):
         return pooled if len(a) == 1 else pooled.mean(0, keepdim=True).expand(len(a), -1)
 
 
-def tail_of(net: nn.Module, layer: str, x: Tensor) -> tuple[Taps, Callable[[Taps], Tail]]:
-    def make(taps: Taps) -> Tail:
-        run = look(Asked(net), taps, Inputs.of(net, [x], {}), 1, "forward")
-        return Tail(run, run.layers[0], 0)
-
-    return Taps(net, [layer]), make
+def tail_of(taps: Taps, net: nn.Module, x: Tensor) -> Tail:
+    run = look(Asked(net), taps, Inputs.of(net, [x], {}), 1, "forward")
+    return Tail(run, run.layers[0], 0)
 
 
 @pytest.mark.parametrize(
@@ -89,13 +84,17 @@ def test_the_widest_way_that_works_is_taken_and_gives_the_loops_answer(
     kind: type[Tied], way: str
 ) -> None:
     net, x = kind(), images(1)
-    opened, make = tail_of(net, "conv", x)
-    with untouched(net), opened as taps:
-        tail = make(taps)
+    with torch.no_grad():
         activation = net.conv(x)
-        variants = torch.cat([activation * factor for factor in (0.0, 0.5, 2.0, -1.0, 1.0)])
+    variants = torch.cat([activation * factor for factor in (0.0, 0.5, 2.0, -1.0, 1.0)])
+
+    def scores(taps: Taps) -> Tensor:
+        tail = tail_of(taps, net, x)
         found = tail.scores(5, lambda part: variants[part])
         assert tail._way == way
+        return found
+
+    found = tapped(net, ["conv"], scores)
     with torch.no_grad():
         expected = [float(net.fc(net.pooled(x, one[None].relu()))[0, 1]) for one in variants]
     assert torch.allclose(found, torch.tensor(expected).double(), atol=1e-12)

@@ -171,9 +171,11 @@ class Viewer:
             return Opened(image, self._guesses(pixels[None].to(self._like)))
 
     def _guesses(self, pixels: torch.Tensor) -> tuple[Prediction, ...]:
-        with untouched(self.loaded.model), remembering(self.output):
-            output = self.loaded.model(pixels)
-            logits = class_logits(choose(output, self.output), 1)
+        def work() -> torch.Tensor | None:
+            with remembering(self.output):
+                return class_logits(choose(self.loaded.model(pixels), self.output), 1)
+
+        logits = untouched(self.loaded.model, work)
         if logits is None:  # a detector's; there are no classes to offer
             return ()
         return tuple(ranked(logits[0], self.loaded.labels, GUESSES))
