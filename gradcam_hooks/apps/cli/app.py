@@ -316,6 +316,7 @@ def serve(
     max_pixels: flags.MaxPixels = MAX_PIXELS,
     host: flags.Host = "127.0.0.1",
     port: flags.Port = None,
+    allow_host: flags.AllowHost = None,
 ) -> None:
     """Open a page where pictures are dropped and explained as you choose; it needs Gradio."""
     from gradcam_hooks.apps.cli import options
@@ -344,6 +345,7 @@ def serve(
             viewer,
             host=host,
             port=port,
+            names=allow_host or (),
             ready=lambda address: say(f"Open {address} in a browser; Ctrl-C stops it."),
         )
 

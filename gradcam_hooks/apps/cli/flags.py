@@ -231,6 +231,15 @@ Host: TypeAlias = Annotated[
         rich_help_panel=PAGE,
     ),
 ]
+AllowHost: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A name by which the page may be asked for, such as a proxy's; several times for "
+        "several. Others are refused, or any page in your browser could use the network.",
+        metavar="NAME",
+        rich_help_panel=PAGE,
+    ),
+]
 Port: TypeAlias = Annotated[
     int | None,
     typer.Option(

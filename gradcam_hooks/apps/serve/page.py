@@ -37,7 +37,7 @@ def build(viewer: Viewer, style: Style) -> Blocks:
     import gradio as gr
 
     with gr.Blocks(
-        title=f"{viewer.loaded.name}: what did it look at?",
+        title=f"{words.network(viewer.loaded)}: what did it look at?",
         analytics_enabled=False,
         delete_cache=(600, OLD),
         fill_width=True,

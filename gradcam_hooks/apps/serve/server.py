@@ -2,7 +2,8 @@
 
 Nothing is fetched from elsewhere and nothing is sent elsewhere: system fonts, no analytics, no
 share link. Pictures that are dropped lie in a temporary folder, which is gone when the server is.
-This file knows Gradio, and imports it when asked.
+Who may ask, and with how many bytes, the guard sees to. This file knows Gradio, and imports it
+when asked.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gradcam_hooks.apps.serve.guard import Guard, is_local
 from gradcam_hooks.apps.serve.page import build
 from gradcam_hooks.apps.serve.viewer import Viewer
 from gradcam_hooks.errors import InputError
@@ -24,7 +27,13 @@ if TYPE_CHECKING:
     from gradio import Blocks
     from gradio.themes import Base
 
-__all__ = ["check_address", "check_gradio", "is_local", "serve"]
+__all__ = ["UPLOAD", "check_address", "check_gradio", "serve"]
+
+UPLOAD = 100_000_000
+"""Bytes of a picture that is dropped at most."""
+
+_ENVELOPE = 1_000_000
+"""What a request may have beside the picture."""
 
 
 def check_gradio() -> None:
@@ -41,15 +50,6 @@ def check_gradio() -> None:
         raise ImportError(
             f"the page needs Gradio, which cannot be imported ({error}): pip install gradio"
         ) from error
-
-
-def is_local(host: str) -> bool:
-    """Whether an address is reached from this machine alone.
-
-    >>> is_local("127.0.0.1"), is_local("localhost"), is_local("0.0.0.0")
-    (True, True, False)
-    """
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def check_address(host: str, port: int | None) -> None:
@@ -80,6 +80,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int | None = None,
+    names: Sequence[str] = (),
     style: Style | None = None,
     ready: Callable[[str], None] = print,
 ) -> None:
@@ -89,6 +90,7 @@ def serve(
         viewer: the network.
         host: the address to listen on.
         port: of that address; None for the first free one from 7860.
+        names: by which the page may be asked for, beside `host` and this machine's own.
         style: the map's weight and colours to begin with.
         ready: told the page's address once it can be opened.
 
@@ -101,14 +103,23 @@ def serve(
         os.environ["GRADIO_TEMP_DIR"] = folder
         blocks = build(viewer, style or Style())
         try:
-            address = _launch(blocks, host, port)
+            address = _launch(blocks, host, port, names)
             ready(address)
             threading.Event().wait()
         finally:
             blocks.close(verbose=False)
 
 
-def _launch(blocks: Blocks, host: str, port: int | None) -> str:
+def _launch(blocks: Blocks, host: str, port: int | None, names: Sequence[str]) -> str:
+    ours = [host, *names] if is_local(host) else [host, socket.gethostname(), *names]
+
+    @asynccontextmanager
+    async def guarded(app: Any) -> AsyncIterator[None]:
+        # In front of all that Gradio has put there, its own answers on other origins included.
+        app.middleware_stack = Guard(
+            app.middleware_stack, ours, anywhere=not is_local(host), most=UPLOAD + _ENVELOPE
+        )
+        yield
 
     try:
         _, address, _ = blocks.launch(
@@ -119,6 +130,8 @@ def _launch(blocks: Blocks, host: str, port: int | None) -> str:
             ssr_mode=False,
             mcp_server=False,
             pwa=False,
+            max_file_size=UPLOAD,
+            app_kwargs={"lifespan": guarded},
             prevent_thread_lock=True,
             quiet=True,
             footer_links=[],

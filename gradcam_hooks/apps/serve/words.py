@@ -22,6 +22,7 @@ __all__ = [
     "layer_words",
     "message",
     "method_words",
+    "network",
     "numbers",
     "percent",
 ]
@@ -54,7 +55,19 @@ def guess_words(guess: Prediction) -> str:
 
 def heading(loaded: LoadedModel) -> str:
     """The page's heading, as HTML; of a file of weights its name, without its folder."""
-    return filled(_HTML, "heading", loaded.name, Path(loaded.weights).name)
+    return filled(_HTML, "heading", network(loaded), Path(loaded.weights).name)
+
+
+def network(loaded: LoadedModel) -> str:
+    """The network's name; of a file of the user's own without its folder.
+
+    >>> from gradcam_hooks.models import load_model
+    >>> from dataclasses import replace
+    >>> known = load_model("squeezenet1_1", num_classes=2)
+    >>> network(known), network(replace(known, name="/home/me/nets.py:build"))
+    ('squeezenet1_1', 'nets.py:build')
+    """
+    return Path(loaded.name).name if ".py:" in loaded.name else loaded.name
 
 
 def layer_words(row: LayerRow) -> str:
