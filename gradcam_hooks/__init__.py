@@ -12,6 +12,7 @@ torch.Size([1, 32, 32])
 
 from __future__ import annotations
 
+import gradcam_hooks.stopping  # noqa: F401  (first of all: PyTorch takes its time)
 from gradcam_hooks.compare import compare
 from gradcam_hooks.errors import (
     DeviceError,

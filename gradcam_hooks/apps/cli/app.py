@@ -1,8 +1,9 @@
 """The command `gradcam-hooks`: flags in, the library called, tables and exit status out.
 
-Status 0: all is well. 1: some pictures are broken. 2: a mistake in what was asked. 130: stopped
-by Ctrl-C. The flags are declared in `flags`, their words read by `options`, and what is printed
-is `terminal`'s. Whatever takes long to import is imported in the command that needs it.
+Status 0: all is well. 1: some pictures are broken. 2: a mistake in what was asked. 70: a fault of
+the program's own. 130: stopped by Ctrl-C. The flags are declared in `flags`, their words read by
+`options`, and what is printed is `terminal`'s. Whatever takes long to import is imported in the
+command that needs it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rich.console import Console
 from gradcam_hooks.apps.cli import flags
 from gradcam_hooks.apps.cli.terminal import (
     bar,
+    debugging,
     mistakes_told,
     note,
     say,
@@ -69,8 +71,12 @@ def main(
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="The version."),
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error was raised, not its words alone.")
+    ] = False,
 ) -> None:
     """See what a PyTorch network looked at."""
+    debugging.set(debug)
 
 
 @app.command(epilog="\n\n".join(_EXAMPLES))
@@ -102,13 +108,13 @@ def explain(
     caption: flags.Caption = True,
 ) -> None:
     """Explain pictures: a report of all, one overlay for each, and a line in results.jsonl."""
-    from gradcam_hooks.apps.batch import Folder, Series
-    from gradcam_hooks.apps.batch.series import ALWAYS
-    from gradcam_hooks.apps.batch.truths import check_truths, read_truths
-    from gradcam_hooks.apps.cli import options
-    from gradcam_hooks.images.files import list_images
-
     with mistakes_told(model):
+        from gradcam_hooks.apps.batch import Folder, Series
+        from gradcam_hooks.apps.batch.series import ALWAYS
+        from gradcam_hooks.apps.batch.truths import check_truths, read_truths
+        from gradcam_hooks.apps.cli import options
+        from gradcam_hooks.images.files import list_images
+
         named = options.read_paths(paths, image_dir)
         name = options.read_model(model, weights)
         asked = options.read_target(target)
@@ -187,6 +193,8 @@ def _watched(series: Series, batch_size: int) -> list[Record]:
 
             return series.go(batch_size=batch_size, progress=count)
     except KeyboardInterrupt as stop:
+        if not done + len(series.kept):
+            raise
         note(
             "stopped",
             f"{done + len(series.kept)} of {series.total} pictures are done, and kept in "
@@ -256,10 +264,10 @@ def layers(
     size: flags.Size = None,
 ) -> None:
     """List a network's layers, and which one is recommended."""
-    from gradcam_hooks.apps.cli import options
-    from gradcam_hooks.errors import GradCamHooksError, ModelError
-
     with mistakes_told():
+        from gradcam_hooks.apps.cli import options
+        from gradcam_hooks.errors import GradCamHooksError, ModelError
+
         name = options.read_model(model, weights)
         height, width = options.read_size(size) if size else (0, 0)
 
@@ -319,19 +327,14 @@ def serve(
     allow_host: flags.AllowHost = None,
 ) -> None:
     """Open a page where pictures are dropped and explained as you choose; it needs Gradio."""
-    from gradcam_hooks.apps.cli import options
-
     with mistakes_told(model):
+        from gradcam_hooks.apps import serve as pages
+        from gradcam_hooks.apps.cli import options
+
         name = options.read_model(model, weights)
 
-        from gradcam_hooks.apps import serve as pages
-
         pages.check_address(host, port)
-        try:
-            pages.check_gradio()
-        except ImportError as error:
-            note("error", error, "bold red")
-            raise typer.Exit(2) from error
+        pages.check_gradio()
         loaded = _load(name, weights, num_classes, labels, trust_pickle, device)
         viewer = pages.Viewer(
             loaded,

@@ -11,6 +11,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import typer
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bar",
+    "debugging",
     "mistakes_told",
     "note",
     "plain",
@@ -53,6 +55,9 @@ __all__ = [
     "show_records",
     "table",
 ]
+
+debugging = ContextVar("debugging", default=False)
+"""Whether errors are raised, not told."""
 
 SHOWN = 20
 """Rows of a table of results; the rest is in `results.jsonl`."""
@@ -92,29 +97,46 @@ def note(word: str, text: object, style: str = "yellow") -> None:
 def mistakes_told(model: str | None = None) -> Iterator[None]:
     """Turn what a user can mend into one red line and exit status 2, and Ctrl-C into 130.
 
+    What nobody foresaw is one line too, and status 70. With --debug all of it is raised.
+
     Args:
         model: the network's name, for the hint how to list its layers.
     """
     try:
         yield
-    except (GradCamHooksError, OSError) as error:
-        told: object = error
-        if isinstance(error, OSError) and error.filename and error.strerror:
-            told = f"'{error.filename}': {error.strerror}"
-        if isinstance(error, FileExistsError):
-            told = f"'{error.filename}' is a file, and results need a folder: name another (--out)"
-        note("error", told, "bold red")
-        about_layers = (GradientError, LayerDidNotRun, LayerError, LayerNotFound)
-        if model is not None and isinstance(error, about_layers):
-            note("hint", f"gradcam-hooks layers --model {shlex.quote(model)} lists them", "bold")
-        if isinstance(error, TargetError):
-            note(
-                "hint", "--target: predicted, a number, top:5, or a label of --labels FILE", "bold"
-            )
-        raise typer.Exit(2) from error
+    except typer.Exit:
+        raise
     except KeyboardInterrupt as stop:
         note("stopped", "by Ctrl-C")
         raise typer.Exit(130) from stop
+    except Exception as error:
+        if debugging.get():
+            raise
+        raise typer.Exit(_told(error, model)) from error
+
+
+def _told(error: Exception, model: str | None) -> int:
+    """Say what went wrong; the status to end with."""
+    if not isinstance(error, GradCamHooksError | OSError | ImportError):
+        note(
+            "error",
+            f"{type(error).__name__}: {error}: nobody foresaw this; 'gradcam-hooks --debug ...' "
+            "shows where it happened, which is what a report of it needs",
+            "bold red",
+        )
+        return 70
+    told: object = error
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        told = f"'{error.filename}': {error.strerror}"
+    if isinstance(error, FileExistsError):
+        told = f"'{error.filename}' is a file, and results need a folder: name another (--out)"
+    note("error", told, "bold red")
+    about_layers = (GradientError, LayerDidNotRun, LayerError, LayerNotFound)
+    if model is not None and isinstance(error, about_layers):
+        note("hint", f"gradcam-hooks layers --model {shlex.quote(model)} lists them", "bold")
+    if isinstance(error, TargetError):
+        note("hint", "--target: predicted, a number, top:5, or a label of --labels FILE", "bold")
+    return 2
 
 
 class _Rate(ProgressColumn):

@@ -1,0 +1,128 @@
+"""Kill the command at random moments, let it go on, and compare with a run that nobody disturbed.
+
+    python scripts/kills.py --kills 200 [--seed 0]
+
+Each round is one folder of results: the command is killed (SIGKILL) a few times, also with other
+pictures or options in between, and then runs to its end. Records, overlays and maps must be those
+of undisturbed runs, and nothing half-written or hidden may be left. The processes are forked from
+one that has imported everything already, so that most of the time there is something to kill.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import gradcam_hooks.apps.report  # noqa: F401  (for the processes that are forked)
+from gradcam_hooks.apps.cli import app
+from gradcam_hooks.models import load_model
+
+NET = """
+import torch
+from torch import nn
+
+def build(num_classes=4):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(6, num_classes),
+    )
+"""
+
+
+def started(folder: str, out: str, target: int) -> int:
+    """The command in a process of its own."""
+    child = os.fork()
+    if child:
+        return child
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    words = f"explain {folder} --model net.py:build --layer 0 --size 64 --out {out} --batch-size 3"
+    try:
+        app([*words.split(), "--target", str(target)], standalone_mode=False)
+        os._exit(0)
+    except SystemExit as end:
+        os._exit(int(end.code or 0))
+    except BaseException:
+        os._exit(70)
+
+
+def run(folder: str, out: str, target: int, kill_after: float | None = None) -> int:
+    """Its status, the signal's negative where it was killed."""
+    child = started(folder, out, target)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def state(out: Path) -> dict[str, object]:
+    """What a folder of results holds: its records, and each picture's overlay and maps."""
+    records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    files = {
+        record["place"]: (out / record["overlay"]).read_bytes()
+        + (out / record["overlay"].replace("overlays", "maps", 1)).with_suffix(".json").read_bytes()
+        for record in records
+    }
+    plain = {record["place"]: record | {"overlay": None} for record in records}
+    assert len(plain) == len(records), "a picture twice"
+    return {"records": plain, "files": files}
+
+
+def check(out: Path, wanted: dict[str, object]) -> None:
+    """As undisturbed runs leave it, and nothing else there."""
+    assert state(out) == wanted, "other results than those of an undisturbed run"
+    there = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    made = json.loads((out / ".gradcam_hooks" / "made.json").read_text())["made"]
+    assert there == {*made, ".gradcam_hooks/made.json"}, there ^ {*made}
+    assert (out / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
+
+
+def main() -> None:
+    """Kill as often as is asked, and say what came of it."""
+    parser = argparse.ArgumentParser(description="Kill the command at random moments.")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    chance, pixels = random.Random(asked.seed), np.random.default_rng(0)
+    os.chdir(tempfile.mkdtemp(prefix="kills_"))
+    Path("net.py").write_text(NET)
+    load_model("net.py:build")
+    for name, count in (("cats", 12), ("dogs", 6)):
+        Path(name).mkdir()
+        for i in range(count):
+            image = pixels.integers(0, 255, (180, 240, 3), dtype=np.uint8)
+            Image.fromarray(image).save(f"{name}/{i}.png")
+    begun = time.monotonic()
+    assert run("cats", "alone", 1) == run("dogs", "alone", 2) == 0
+    length = (time.monotonic() - begun) / 2
+    wanted = state(Path("alone"))
+    kills = late = rounds = 0
+    while kills < asked.kills:
+        out = f"out{rounds}"
+        for _ in range(chance.randint(1, 4)):
+            words = chance.choice([("cats", 1), ("cats", 1), ("cats", 3), ("dogs", 2)])
+            status = run(words[0], out, words[1], chance.uniform(0, 1.2 * length))
+            killed = status == -signal.SIGKILL
+            kills += killed
+            late += not killed
+        assert run("cats", out, 1) == run("dogs", out, 2) == 0
+        check(Path(out), wanted)
+        rounds += 1
+    print(
+        f"{kills} kills in {rounds} rounds, {late} more came too late; nothing lost, nothing left"
+    )
+
+
+if __name__ == "__main__":
+    main()
