@@ -55,6 +55,7 @@ from gradcam_hooks.targets import (
     ReST,
     Segment,
     Similarity,
+    Token,
     TopK,
 )
 
@@ -101,6 +102,7 @@ __all__ = [
     "Similarity",
     "Style",
     "TargetError",
+    "Token",
     "TopK",
     "compare",
     "explain",

@@ -16,6 +16,7 @@ from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import GradCamHooksError, InputError, LayerNotFound, MethodNotFound
 from gradcam_hooks.explainers import Explainer, MethodSpec, explain, explainer_class
 from gradcam_hooks.methods import METHODS, Method
+from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.network.modules import LayerSpec
 from gradcam_hooks.results.comparison import Cell, Comparison
 from gradcam_hooks.results.drawing import Style
@@ -31,7 +32,7 @@ _T = TypeVar("_T")
 
 
 def compare(
-    model: nn.Module,
+    model: nn.Module | LoadedModel,
     image: object,
     /,
     *,
@@ -132,7 +133,7 @@ def _own(
 
 
 def _cell(
-    model: nn.Module,
+    model: nn.Module | LoadedModel,
     image: object,
     kind: type[Explainer],
     layer: LayerSpec,

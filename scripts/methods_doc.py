@@ -47,6 +47,7 @@ from torch import nn
 from typing_extensions import Unpack
 
 from gradcam_hooks.explainers.explainer import Explainer, Options
+from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.network.modules import LayerSpec
 
 """
@@ -90,7 +91,7 @@ def _class(row: Method) -> str:
     ]
     given = [
         "self",
-        "model: nn.Module",
+        "model: nn.Module | LoadedModel",
         'layer: LayerSpec = "auto"',
         *(["*", *own] if own else []),
         "**options: Unpack[Options]",

@@ -15,6 +15,7 @@ from torch import nn
 from gradcam_hooks.errors import MethodError
 from gradcam_hooks.explainers.explainer import Explainer
 from gradcam_hooks.methods import METHODS, Method, method_of
+from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.network.modules import LayerSpec
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.targets import Target
@@ -26,7 +27,7 @@ MethodSpec: TypeAlias = str | Method | Callable[..., object]
 
 
 def explain(
-    model: nn.Module,
+    model: nn.Module | LoadedModel,
     image: object,
     /,
     layer: LayerSpec = "auto",
@@ -38,9 +39,9 @@ def explain(
     """Explain a model's answer in one line: an explainer opened for one call.
 
     Args:
-        model: any module; it is left exactly as found.
-        image: a tensor ``(batch, channels, *space)``, ready for the model; or a path, a PIL image,
-            an RGB array or a list of these, which are preprocessed.
+        model: any module, or what `load_model` gave; it is left exactly as found.
+        image: a tensor ``(batch, channels, *space)``, ready for the model; or a path, bytes, an
+            opened file, a PIL image, an RGB array or a list of these, which are preprocessed.
         layer: a dotted name, a glob, a module, a list of these, or ``"auto"``.
         target: what to explain; see `Explainer.__call__`.
         method: a name in `METHODS`, a class such as `GradCAM`, or a function
@@ -62,7 +63,7 @@ def explain(
 
 
 def explainer(
-    method: MethodSpec, model: nn.Module, layer: LayerSpec = "auto", **options: object
+    method: MethodSpec, model: nn.Module | LoadedModel, layer: LayerSpec = "auto", **options: object
 ) -> Explainer:
     """The explainer of a method; the options are `Explainer`'s and the method's own.
 
@@ -126,7 +127,10 @@ def _init(row: Method) -> Callable[..., None]:
     """`Explainer.__init__` under the method's own signature."""
 
     def init(
-        self: Explainer, model: nn.Module, layer: LayerSpec = "auto", **options: object
+        self: Explainer,
+        model: nn.Module | LoadedModel,
+        layer: LayerSpec = "auto",
+        **options: object,
     ) -> None:
         start: Callable[..., None] = Explainer.__init__
         start(self, model, layer, **options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import copy
+from dataclasses import replace
 from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
@@ -24,14 +25,16 @@ from gradcam_hooks.errors import (
     LayoutError,
     OptionError,
 )
-from gradcam_hooks.images.given import is_picture, prepared
+from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare, is_picture, prepared
 from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.layout.pattern import parse
 from gradcam_hooks.layout.table import reached, spatial
 from gradcam_hooks.maps import FUSIONS
 from gradcam_hooks.methods import Method, method_of
 from gradcam_hooks.methods.options import check_call, check_options
+from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.models.labels import labels_of
+from gradcam_hooks.models.presets import own_preprocess
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooks import Taps
 from gradcam_hooks.network.inputs import Inputs
@@ -48,8 +51,6 @@ from gradcam_hooks.targets import Target
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from gradcam_hooks.images import Preprocess
 
 __all__ = ["COMMON", "Explainer", "Options"]
 
@@ -69,7 +70,7 @@ class Options(TypedDict, total=False):
     call: int | Literal["all"] | None
     labels: Sequence[str] | None
     multi_label: bool | None
-    preprocess: Preprocess | None
+    preprocess: PrepareSpec | None
     differentiable: bool
     generator: torch.Generator | None
     progress: Progress | None
@@ -80,7 +81,8 @@ class Explainer:
     """Explains a model's answer by a map at one of its layers.
 
     Args:
-        model: any module; it is left exactly as found. One inside DataParallel,
+        model: any module, or what `load_model` gave, with its labels and preprocessing; it is left
+            exactly as found. One inside DataParallel,
             DistributedDataParallel or ``torch.compile`` is taken out of it.
         layer: a dotted name, a glob (``"layer[34]"``), a module of the model, a list of these, or
             ``"auto"``: the last layer to run whose output is spatial and receives gradient on
@@ -102,8 +104,12 @@ class Explainer:
         multi_label: whether each label is on or off by itself, so that probabilities are sigmoids
             and ``target="on"`` explains every label that is on; by default as the model's
             ``config.problem_type`` says.
-        preprocess: how a picture becomes an input; by default squashed to 224x224 and normalised
-            with ImageNet's mean and standard deviation.
+        preprocess: how a picture becomes an input: a `Preprocess`, or any callable from a PIL
+            picture to a tensor, such as torchvision's and timm's transforms, an image processor of
+            transformers or an albumentations pipeline; where its input lies on the picture is
+            found by running it on pictures of coordinates. By default what the network tells of
+            itself, else squashed to its size, or 224x224, and normalised with ImageNet's mean and
+            standard deviation; ``result.notes`` say which.
 
     What is explained is what the layer's ``forward`` returned, ahead of the hooks that others have
     on it; a hook that puts something else in its place is part of what follows the layer.
@@ -123,7 +129,7 @@ class Explainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         output: OutputSpec = None,
@@ -134,13 +140,16 @@ class Explainer:
         labels: Sequence[str] | None = None,
         multi_label: bool | None = None,
         image: ImageSpec = None,
-        preprocess: Preprocess | None = None,
+        preprocess: PrepareSpec | None = None,
         differentiable: bool = False,
         sampler: Sampler | None = None,
         generator: torch.Generator | None = None,
         progress: Progress | None = None,
         **parameters: object,
     ) -> None:
+        if isinstance(model, LoadedModel):
+            labels = model.labels if labels is None else labels
+            preprocess, model = preprocess or model.preprocess, model.model
         if not isinstance(model, nn.Module):
             raise InputError(
                 f"the model must be a torch.nn.Module, not {type(model).__name__}. "
@@ -162,7 +171,7 @@ class Explainer:
         self.layer = layer
         self.call = call
         self.image = image
-        self.preprocess = preprocess
+        self.preprocess = None if preprocess is None else as_prepare(preprocess)
         check_options(row, parameters, COMMON)
         _check_sampling(row, sampler, differentiable=differentiable)
         known = tuple(labels) if labels is not None else labels_of(model)
@@ -174,6 +183,7 @@ class Explainer:
         self._open = False
         self._taps: Taps | None = None
         self._chosen: dict[tuple[int, ...], str] = {}
+        self._own: list[tuple[Prepare, str]] = []  # the network's own preprocessing, once asked
 
     @classmethod
     def row(cls) -> Method:
@@ -211,8 +221,8 @@ class Explainer:
         """Explain the model's answer to these inputs.
 
         Args:
-            inputs: what the model's forward takes; a path, a PIL image, an RGB array or a list
-                of these is preprocessed and put on the model's device.
+            inputs: what the model's forward takes; a path, bytes, an opened file, a PIL image,
+                an RGB array or a list of these is preprocessed and put on the model's device.
             target: None for the predicted class of each image, a class number or label for all
                 of them, a list or tensor of one per image, `TopK`, `AllClasses`, or a function of
                 the output that returns one score per image (`Probability`, `Finer`, `Segment`,
@@ -252,7 +262,18 @@ class Explainer:
                 explanation = answer(self._question, self._taps, given, target)
         side, *way = given.place.path
         own = pictures.get(way[0]) if side == 0 else None
-        return explanation if own is None else explanation.on(own)
+        if own is None:
+            return explanation
+        notes = () if self.preprocess is not None else (self._prepare()[1],)
+        return replace(explanation.on(own), notes=(*explanation.notes, *notes))
+
+    def _prepare(self) -> tuple[Prepare, str]:
+        """What makes inputs of pictures, and what is to be said of it."""
+        if self.preprocess is not None:
+            return self.preprocess, ""
+        if not self._own:
+            self._own.append(own_preprocess(self.model))
+        return self._own[0]
 
     @property
     def _automatic(self) -> bool:
@@ -318,7 +339,7 @@ class Explainer:
             if not is_picture(given):
                 args.append(given)
                 continue
-            tensor, loaded = prepared(given, self.preprocess)
+            tensor, loaded = prepared(given, self._prepare()[0])
             args.append(tensor.to(next(self.model.parameters(), torch.empty(0))))
             pictures[index] = loaded
         return args, pictures

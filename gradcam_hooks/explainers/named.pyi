@@ -6,6 +6,7 @@ from torch import nn
 from typing_extensions import Unpack
 
 from gradcam_hooks.explainers.explainer import Explainer, Options
+from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.network.modules import LayerSpec
 
 __all__ = [
@@ -51,13 +52,13 @@ __all__ = [
 
 class CAM(Explainer):  # gradcam_hooks.methods.cam.cam
     def __init__(
-        self, model: nn.Module, layer: LayerSpec = "auto", **options: Unpack[Options]
+        self, model: nn.Module | LoadedModel, layer: LayerSpec = "auto", **options: Unpack[Options]
     ) -> None: ...
 
 class GradCAM(Explainer):  # gradcam_hooks.methods.gradient.gradcam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         eigen_smooth: bool = False,
@@ -67,7 +68,7 @@ class GradCAM(Explainer):  # gradcam_hooks.methods.gradient.gradcam
 class GradCAMPlusPlus(Explainer):  # gradcam_hooks.methods.gradient.gradcam_plus_plus
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         normalize: bool = False,
@@ -78,7 +79,7 @@ class GradCAMPlusPlus(Explainer):  # gradcam_hooks.methods.gradient.gradcam_plus
 class RefineCAM(Explainer):  # gradcam_hooks.methods.gradient.refinecam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         normalize: bool = False,
@@ -89,7 +90,7 @@ class RefineCAM(Explainer):  # gradcam_hooks.methods.gradient.refinecam
 class GradCAMPlus(Explainer):  # gradcam_hooks.methods.gradient.gradcam_plus
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         eigen_smooth: bool = False,
@@ -99,7 +100,7 @@ class GradCAMPlus(Explainer):  # gradcam_hooks.methods.gradient.gradcam_plus
 class XGradCAM(Explainer):  # gradcam_hooks.methods.gradient.xgradcam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         eigen_smooth: bool = False,
@@ -109,7 +110,7 @@ class XGradCAM(Explainer):  # gradcam_hooks.methods.gradient.xgradcam
 class HiResCAM(Explainer):  # gradcam_hooks.methods.gradient.hirescam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         eigen_smooth: bool = False,
@@ -119,7 +120,7 @@ class HiResCAM(Explainer):  # gradcam_hooks.methods.gradient.hirescam
 class ElementWiseCAM(Explainer):  # gradcam_hooks.methods.gradient.elementwise
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         eigen_smooth: bool = False,
@@ -129,7 +130,7 @@ class ElementWiseCAM(Explainer):  # gradcam_hooks.methods.gradient.elementwise
 class LayerCAM(Explainer):  # gradcam_hooks.methods.gradient.layercam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         eigen_smooth: bool = False,
@@ -138,38 +139,38 @@ class LayerCAM(Explainer):  # gradcam_hooks.methods.gradient.layercam
 
 class ShapleyCAM(Explainer):  # gradcam_hooks.methods.second_order.shapleycam
     def __init__(
-        self, model: nn.Module, layer: LayerSpec = "auto", **options: Unpack[Options]
+        self, model: nn.Module | LoadedModel, layer: LayerSpec = "auto", **options: Unpack[Options]
     ) -> None: ...
 
 class LIFTCAM(Explainer):  # gradcam_hooks.methods.lift.liftcam
     def __init__(
-        self, model: nn.Module, layer: LayerSpec = "auto", **options: Unpack[Options]
+        self, model: nn.Module | LoadedModel, layer: LayerSpec = "auto", **options: Unpack[Options]
     ) -> None: ...
 
 class EigenCAM(Explainer):  # gradcam_hooks.methods.spectral.eigencam
     def __init__(
-        self, model: nn.Module, layer: LayerSpec = "auto", **options: Unpack[Options]
+        self, model: nn.Module | LoadedModel, layer: LayerSpec = "auto", **options: Unpack[Options]
     ) -> None: ...
 
 class EigenGradCAM(Explainer):  # gradcam_hooks.methods.spectral.eigengradcam
     def __init__(
-        self, model: nn.Module, layer: LayerSpec = "auto", **options: Unpack[Options]
+        self, model: nn.Module | LoadedModel, layer: LayerSpec = "auto", **options: Unpack[Options]
     ) -> None: ...
 
 class SegEigenCAM(Explainer):  # gradcam_hooks.methods.spectral.segeigencam
     def __init__(
-        self, model: nn.Module, layer: LayerSpec = "auto", **options: Unpack[Options]
+        self, model: nn.Module | LoadedModel, layer: LayerSpec = "auto", **options: Unpack[Options]
     ) -> None: ...
 
 class FEM(Explainer):  # gradcam_hooks.methods.statistics.fem
     def __init__(
-        self, model: nn.Module, layer: LayerSpec = "auto", **options: Unpack[Options]
+        self, model: nn.Module | LoadedModel, layer: LayerSpec = "auto", **options: Unpack[Options]
     ) -> None: ...
 
 class SmoothGradCAMPlusPlus(Explainer):  # gradcam_hooks.methods.sampling.smooth_gradcam_plus_plus
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         samples: int = 8,
@@ -181,7 +182,7 @@ class SmoothGradCAMPlusPlus(Explainer):  # gradcam_hooks.methods.sampling.smooth
 class IntegratedGradCAM(Explainer):  # gradcam_hooks.methods.sampling.integrated_gradcam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         steps: int = 20,
@@ -192,7 +193,7 @@ class IntegratedGradCAM(Explainer):  # gradcam_hooks.methods.sampling.integrated
 class AblationCAM(Explainer):  # gradcam_hooks.methods.disturbing.ablationcam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         divide: bool = False,
@@ -202,7 +203,7 @@ class AblationCAM(Explainer):  # gradcam_hooks.methods.disturbing.ablationcam
 class ReciproCAM(Explainer):  # gradcam_hooks.methods.disturbing.reciprocam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         probability: bool | None = None,
@@ -213,7 +214,7 @@ class ReciproCAM(Explainer):  # gradcam_hooks.methods.disturbing.reciprocam
 class ScoreCAM(Explainer):  # gradcam_hooks.methods.scoring.scorecam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         score: str | None = None,
@@ -224,7 +225,7 @@ class ScoreCAM(Explainer):  # gradcam_hooks.methods.scoring.scorecam
 class GScoreCAM(Explainer):  # gradcam_hooks.methods.scoring.gscorecam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         channels: float = 300,
@@ -235,7 +236,7 @@ class GScoreCAM(Explainer):  # gradcam_hooks.methods.scoring.gscorecam
 class SSCAM(Explainer):  # gradcam_hooks.methods.scoring.sscam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         samples: int = 35,
@@ -248,7 +249,7 @@ class SSCAM(Explainer):  # gradcam_hooks.methods.scoring.sscam
 class ISCAM(Explainer):  # gradcam_hooks.methods.scoring.iscam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         samples: int = 10,
@@ -260,7 +261,7 @@ class ISCAM(Explainer):  # gradcam_hooks.methods.scoring.iscam
 class GroupCAM(Explainer):  # gradcam_hooks.methods.groups.groupcam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         groups: int = 32,
@@ -271,7 +272,7 @@ class GroupCAM(Explainer):  # gradcam_hooks.methods.groups.groupcam
 class OptiCAM(Explainer):  # gradcam_hooks.methods.optimising.opticam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         steps: int = 100,
@@ -283,7 +284,7 @@ class OptiCAM(Explainer):  # gradcam_hooks.methods.optimising.opticam
 class RISE(Explainer):  # gradcam_hooks.methods.random_masks.rise
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         masks: int = 4000,
@@ -296,7 +297,7 @@ class RISE(Explainer):  # gradcam_hooks.methods.random_masks.rise
 class AttentionRollout(Explainer):  # gradcam_hooks.methods.transformers.attention_rollout
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         head_fusion: Literal["mean", "max", "min"] = "mean",
@@ -308,7 +309,7 @@ class AttentionRollout(Explainer):  # gradcam_hooks.methods.transformers.attenti
 class GradientRollout(Explainer):  # gradcam_hooks.methods.transformers.gradient_rollout
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         start_layer: int = 0,
@@ -317,13 +318,13 @@ class GradientRollout(Explainer):  # gradcam_hooks.methods.transformers.gradient
 
 class GradECLIP(Explainer):  # gradcam_hooks.methods.transformers.gradeclip
     def __init__(
-        self, model: nn.Module, layer: LayerSpec = "auto", **options: Unpack[Options]
+        self, model: nn.Module | LoadedModel, layer: LayerSpec = "auto", **options: Unpack[Options]
     ) -> None: ...
 
 class LeGrad(Explainer):  # gradcam_hooks.methods.legrad.legrad
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         start_layer: int = 0,
@@ -333,7 +334,7 @@ class LeGrad(Explainer):  # gradcam_hooks.methods.legrad.legrad
 class FullGrad(Explainer):  # gradcam_hooks.methods.fullgrad.fullgrad
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         complete: bool = True,
@@ -343,7 +344,7 @@ class FullGrad(Explainer):  # gradcam_hooks.methods.fullgrad.fullgrad
 class GuidedBackprop(Explainer):  # gradcam_hooks.methods.guided.guided_backprop
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         others: str = "error",
@@ -353,7 +354,7 @@ class GuidedBackprop(Explainer):  # gradcam_hooks.methods.guided.guided_backprop
 class GuidedGradCAM(Explainer):  # gradcam_hooks.methods.guided.guided_gradcam
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         others: str = "error",
@@ -363,7 +364,7 @@ class GuidedGradCAM(Explainer):  # gradcam_hooks.methods.guided.guided_gradcam
 class DFF(Explainer):  # gradcam_hooks.methods.concepts.dff
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         concepts: int = 4,
@@ -373,13 +374,13 @@ class DFF(Explainer):  # gradcam_hooks.methods.concepts.dff
 
 class RandomCAM(Explainer):  # gradcam_hooks.methods.baselines.random_map
     def __init__(
-        self, model: nn.Module, layer: LayerSpec = "auto", **options: Unpack[Options]
+        self, model: nn.Module | LoadedModel, layer: LayerSpec = "auto", **options: Unpack[Options]
     ) -> None: ...
 
 class CenterGaussian(Explainer):  # gradcam_hooks.methods.baselines.center_gaussian
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         layer: LayerSpec = "auto",
         *,
         width: float = 0.25,
@@ -388,10 +389,10 @@ class CenterGaussian(Explainer):  # gradcam_hooks.methods.baselines.center_gauss
 
 class SobelEdges(Explainer):  # gradcam_hooks.methods.baselines.sobel
     def __init__(
-        self, model: nn.Module, layer: LayerSpec = "auto", **options: Unpack[Options]
+        self, model: nn.Module | LoadedModel, layer: LayerSpec = "auto", **options: Unpack[Options]
     ) -> None: ...
 
 class FakeCAM(Explainer):  # gradcam_hooks.methods.baselines.fake_cam
     def __init__(
-        self, model: nn.Module, layer: LayerSpec = "auto", **options: Unpack[Options]
+        self, model: nn.Module | LoadedModel, layer: LayerSpec = "auto", **options: Unpack[Options]
     ) -> None: ...

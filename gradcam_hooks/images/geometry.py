@@ -73,6 +73,17 @@ class Geometry:
         scale = (original[0] / input[0], original[1] / input[1])
         return cls(original=original, input=input, scale=scale, offset=(0.0, 0.0))
 
+    def resized(self, original: tuple[int, int]) -> Geometry:
+        """The same of a picture that was resized to ``original``, (height, width).
+
+        >>> Geometry((4, 4), (2, 2), (1.0, 1.0), (1.0, 2.0)).resized((8, 8)).offset
+        (2.0, 4.0)
+        """
+        down, right = (new / old for new, old in zip(original, self.original, strict=True))
+        scale = (self.scale[0] * down, self.scale[1] * right)
+        offset = (self.offset[0] * down, self.offset[1] * right)
+        return Geometry(original, self.input, scale, offset)
+
     @property
     def seen(self) -> tuple[float, float, float, float]:
         """The box (left, top, right, bottom) of the picture that the network saw, in its pixels.

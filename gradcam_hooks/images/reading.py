@@ -8,12 +8,13 @@ original. Pillow and torchvision are imported where they are used.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -35,10 +36,14 @@ __all__ = [
     "IMAGENET_STD",
     "MAX_PIXELS",
     "Fit",
+    "ImageSource",
     "Preprocess",
     "load_image",
     "save_image",
 ]
+
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image"
+"""A picture: a file by its path, its bytes or opened, or one that Pillow has opened."""
 
 Fit: TypeAlias = Literal["squash", "crop", "letterbox"]
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
@@ -54,9 +59,7 @@ _BYTES = 16
 """Bytes of a file for each of these pixels at most; no format needs more."""
 
 
-def load_image(
-    source: str | os.PathLike[str] | Image.Image, *, max_pixels: int = MAX_PIXELS
-) -> Image.Image:
+def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """A picture as upright 8-bit RGB, as a viewer shows it.
 
     EXIF orientation is applied; of several frames the first is taken; colour profiles are
@@ -70,7 +73,8 @@ def load_image(
     Ghostscript; and a file only where its head says that its pixels are within the limit.
 
     Args:
-        source: a file, or a picture that Pillow has opened.
+        source: a file by its path, its bytes, or opened in binary; or a picture that Pillow has
+            opened.
         max_pixels: of a file at most, with 16 bytes of it for each.
 
     Returns:
@@ -79,29 +83,40 @@ def load_image(
     Raises:
         ImageError: there is no such file, it is a folder, a pipe or a device, empty, no picture,
             cut short, or too large to be read safely.
-        InputError: `source` is neither a path nor a Pillow picture.
+        InputError: `source` is none of these.
     """
     from PIL import Image
 
     if isinstance(source, Image.Image):
         return _decoded(source, getattr(source, "filename", "") or "the picture")
-    if not isinstance(source, (str, os.PathLike)):
-        raise InputError(
-            f"expected a path or a PIL picture, got {type(source).__name__}; "
-            "PIL.Image.fromarray makes a picture of an 8-bit array"
-        )
-    path = Path(source)
-    _check_file(path, max_pixels)
+    if isinstance(source, bytes | bytearray | memoryview):
+        name = f"the picture of {len(source)} bytes"
+        return _opened(io.BytesIO(source), name, max_pixels)
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        _check_file(path, max_pixels)
+        return _opened(path, str(path), max_pixels)
+    if hasattr(source, "read"):
+        return _opened(source, str(getattr(source, "name", "the opened file")), max_pixels)
+    raise InputError(
+        "expected a path, bytes, an opened file or a PIL picture, got "
+        f"{type(source).__name__}; PIL.Image.fromarray makes a picture of an 8-bit array"
+    )
+
+
+def _opened(file: Path | IO[bytes], name: str, max_pixels: int) -> Image.Image:
+    from PIL import Image
+
     try:
-        with Image.open(path, formats=readable_formats()) as opened:
+        with Image.open(file, formats=readable_formats()) as opened:
             if opened.width * opened.height > max_pixels:
                 size = f"{opened.width} x {opened.height} pixels, and {max_pixels:,} are the limit"
-                raise _too_large(str(path), size)
-            return _decoded(opened, str(path))
+                raise _too_large(name, size)
+            return _decoded(opened, name)
     except ImageError:
         raise
     except Exception as error:
-        raise _unreadable(str(path), error) from error
+        raise _unreadable(name, error) from error
 
 
 def _check_file(path: Path, max_pixels: int) -> None:
@@ -222,8 +237,8 @@ class Preprocess:
         fit: how the picture is made to fit.
         resize: for "crop", the shorter side before cropping; by default 256/224 of the longer
             side of `size`. It may not be less than that side: a crop has no padding.
-        mean: of R, G, B, in [0, 1].
-        std: of R, G, B.
+        mean: of R, G, B, in [0, 1]; of one number for a network of grey pictures.
+        std: of as many.
         interpolation: of the resizing.
 
     Raises:
@@ -233,8 +248,8 @@ class Preprocess:
     size: tuple[int, int] = (224, 224)
     fit: Fit = "squash"
     resize: int | None = None
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
@@ -245,7 +260,11 @@ class Preprocess:
         for name, kind in (("fit", Fit), ("interpolation", Interpolation)):
             check_one_of(getattr(self, name), name, get_args(kind), error=InputError)
         for name in ("mean", "std"):
-            object.__setattr__(self, name, _three(name, getattr(self, name)))
+            object.__setattr__(self, name, _channels(name, getattr(self, name)))
+        if len(self.mean) != len(self.std):
+            raise InputError(
+                f"mean and std are of as many channels; got {self.mean!r} and {self.std!r}"
+            )
         if min(self.std) <= 0:
             raise InputError(f"std divides the pixels and must be positive; got {self.std!r}")
         if self.resize is None:
@@ -256,7 +275,7 @@ class Preprocess:
         check_count(self.resize, what, least=max(self.size), error=InputError)
 
     def __call__(self, image: Image.Image) -> tuple[torch.Tensor, Geometry]:
-        """The network's input, float32 `(3, height, width)`, and where it lies on the picture.
+        """The network's input, float32 `(channels, height, width)`, and where it lies.
 
         A picture that is not upright RGB yet goes through `load_image` first.
         """
@@ -265,7 +284,8 @@ class Preprocess:
 
         rgb = load_image(image)
         original = (rgb.height, rgb.width)
-        resized = F.resize(rgb, self._resized(original), InterpolationMode(self.interpolation))
+        picture = rgb.convert("L") if len(self.mean) == 1 else rgb
+        resized = F.resize(picture, self._resized(original), InterpolationMode(self.interpolation))
         # As torchvision's CenterCrop rounds; negative where the letterbox is padded.
         top = round((resized.height - self.size[0]) / 2)
         left = round((resized.width - self.size[1]) / 2)
@@ -275,10 +295,21 @@ class Preprocess:
             resized = F.crop(resized, top, left, *self.size)
         pixels: torch.Tensor = F.normalize(F.to_tensor(resized), self.mean, self.std)
         if self.fit == "letterbox":
-            canvas = torch.zeros(3, *self.size)
+            canvas = torch.zeros(len(pixels), *self.size)
             canvas[:, -top : resized.height - top, -left : resized.width - left] = pixels
             return canvas, geometry
         return pixels, geometry
+
+    def __str__(self) -> str:
+        """In words.
+
+        >>> print(Preprocess(fit="crop"))
+        crop to 224 x 224 out of 256, bilinear, mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225
+        """
+        out_of = f" out of {self.shorter}" if self.fit == "crop" else ""
+        mean, std = (", ".join(f"{one:g}" for one in many) for many in (self.mean, self.std))
+        size = " x ".join(map(str, self.size))
+        return f"{self.fit} to {size}{out_of}, {self.interpolation}, mean {mean}, std {std}"
 
     @property
     def shorter(self) -> int:
@@ -310,14 +341,23 @@ class Preprocess:
         }
 
 
-def _three(name: str, value: Sequence[float]) -> tuple[float, float, float]:
+def _channels(name: str, value: Sequence[float]) -> tuple[float, ...]:
     try:
-        red, green, blue = (float(number) for number in value)
+        numbers = tuple(float(number) for number in value)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} must be three numbers, for R, G and B; got {value!r}") from error
-    if not all(map(math.isfinite, (red, green, blue))):
+        raise InputError(f"{name} must be numbers, for R, G and B; got {value!r}") from error
+    if len(numbers) not in (1, 3):
+        raise InputError(
+            f"{name} must be three numbers, for R, G and B, or one for grey; got {value!r}"
+        )
+    if not all(map(math.isfinite, numbers)):
         raise InputError(f"{name} must be finite; got {value!r}")
-    return red, green, blue
+    if max(map(abs, numbers)) > 2:
+        meant = ", ".join(f"{number / 255:.3g}" for number in numbers)
+        raise InputError(
+            f"{name} is of pixels in [0, 1], and {value!r} is of pixels up to 255: write {meant}"
+        )
+    return numbers
 
 
 def save_image(path: str | os.PathLike[str], rgb: npt.ArrayLike | Image.Image) -> None:

@@ -21,6 +21,7 @@ from torch import nn
 from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import DeviceError, ModelError
 from gradcam_hooks.images import Preprocess
+from gradcam_hooks.images.foreign import Located
 from gradcam_hooks.models.architectures import Architecture, find_architecture
 from gradcam_hooks.models.checkpoints import Checkpoint, read_checkpoint
 from gradcam_hooks.models.classifier import Head, build_blank, find_head
@@ -54,7 +55,7 @@ class LoadedModel:
     name: str
     weights: str
     labels: tuple[str, ...] | None
-    preprocess: Preprocess
+    preprocess: Preprocess | Located
 
 
 def load_model(

@@ -8,23 +8,30 @@ trained on crops is not known, and a squashed picture loses nothing at its edges
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
-from gradcam_hooks.images import Preprocess
+from gradcam_hooks.images import IMAGENET_MEAN, IMAGENET_STD, Geometry, Preprocess
+from gradcam_hooks.images.foreign import Located
 from gradcam_hooks.models.architectures import Architecture
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torchvision.models import WeightsEnum
 
-__all__ = ["find_preprocess"]
+__all__ = ["find_preprocess", "own_preprocess"]
+
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""The files in which transformers keeps a processor beside its network."""
 
 
 def find_preprocess(
     architecture: Architecture, model: nn.Module, member: WeightsEnum | None, *, pretrained: bool
-) -> Preprocess:
+) -> Preprocess | Located:
     """The preprocessing of a model.
 
     Args:
@@ -37,7 +44,7 @@ def find_preprocess(
         return _timm_preprocess(model, pretrained)
     described = member or next(iter((architecture.published or {}).values()), None)
     if described is None:
-        return Preprocess()
+        return own_preprocess(model)[0]
     transforms = described.transforms()
     if not hasattr(transforms, "mean"):  # detectors normalise inside
         return Preprocess(mean=(0, 0, 0), std=(1, 1, 1))
@@ -56,6 +63,53 @@ def find_preprocess(
     if member is None or not hasattr(transforms, "crop_size") or resize < max(plain.size):
         return plain
     return replace(plain, fit="crop", resize=int(resize))
+
+
+def own_preprocess(model: nn.Module) -> tuple[Preprocess | Located, str]:
+    """What a network tells of its preprocessing, and a sentence that says what was assumed.
+
+    timm's networks have a ``pretrained_cfg``, a folder of `save_pretrained` its image processor,
+    torchvision's detectors resize and normalise by themselves. Of all others the size is the one
+    they fix, else 224x224, and mean and standard deviation are ImageNet's; of a network whose
+    first convolution takes one channel, their means.
+    """
+    if isinstance(getattr(model, "pretrained_cfg", None), Mapping):
+        own = _timm_preprocess(model, pretrained=False)
+        return own, f"The picture was made ready as the network's pretrained_cfg says: {own}."
+    folder = Path(str(getattr(getattr(model, "config", None), "_name_or_path", None) or ""))
+    if any((folder / name).is_file() for name in _PROCESSORS):
+        from transformers import AutoImageProcessor
+
+        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
+        return Located(processor), f"The picture was made ready by the processor in '{folder}'."
+    if type(getattr(model, "transform", None)).__name__ == "GeneralizedRCNNTransform":
+        return Located(_pixels), "The picture was given as it is: this detector resizes it itself."
+    plain = _plain(model)
+    return plain, (
+        "Nothing tells how this network's pictures are made ready; assumed was what ImageNet's "
+        f"networks take: {plain}. preprocess= says another."
+    )
+
+
+def _pixels(image: Image.Image) -> tuple[Tensor, Geometry]:
+    from torchvision.transforms.functional import to_tensor
+
+    size = (image.height, image.width)
+    return to_tensor(image), Geometry.stretched(size, size)
+
+
+def _plain(model: nn.Module) -> Preprocess:
+    """ImageNet's preprocessing, of the size and the channels that the network has."""
+    config = getattr(model, "config", None)
+    size = getattr(config, "image_size", None) or getattr(model, "image_size", None)
+    sides = size if isinstance(size, list | tuple) else (size, size)
+    plain = Preprocess()
+    if len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides):
+        plain = replace(plain, size=(sides[0], sides[1]))
+    first = next((one for one in model.modules() if isinstance(one, nn.Conv2d)), None)
+    if first is None or first.in_channels != 1:
+        return plain
+    return replace(plain, mean=(sum(IMAGENET_MEAN) / 3,), std=(sum(IMAGENET_STD) / 3,))
 
 
 def _timm_preprocess(model: nn.Module, pretrained: bool) -> Preprocess:

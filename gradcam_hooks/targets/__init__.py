@@ -7,6 +7,7 @@ from gradcam_hooks.targets.classes import AllClasses, On, Selection, Target, Top
 from gradcam_hooks.targets.probabilities import Finer, LogProbability, Probability, ReST
 from gradcam_hooks.targets.scores import Binary, Difference, Regression, Similarity
 from gradcam_hooks.targets.segments import Segment
+from gradcam_hooks.targets.tokens import Token
 
 __all__ = [
     "AllClasses",
@@ -23,6 +24,7 @@ __all__ = [
     "Selection",
     "Similarity",
     "Target",
+    "Token",
     "TopK",
     "select",
     "settle",

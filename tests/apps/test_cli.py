@@ -293,9 +293,8 @@ def test_random_weights_must_be_asked_for_and_come_with_a_warning(photos, tmp_pa
          "'features'"),
         (["PHOTOS", "--layer", "featurs"], "hint: gradcam-hooks layers --model squeezenet1_1"),
         (["PHOTOS", "--target", "5"], "class 5 is out of range: this output has classes 0 to 4"),
-        (["PHOTOS", "--target", "cat"], "hint: --target: predicted, a number, top:5, or a label "
-         "of --labels FILE"),
-        (["PHOTOS", "--target", "top:many"], "expected a number behind 'top:'"),
+        (["PHOTOS", "--target", "cat"], "explain --help lists what --target takes"),
+        (["PHOTOS", "--target", "top:many"], "--target top takes a number, such as top:5"),
         (["PHOTOS", "--method", "gradcamm"], "no method 'gradcamm'; did you mean 'gradcam'?"),
         (["PHOTOS", "--colormap", "jett"], "no colour map 'jett'; did you mean 'jet'?"),
         (["PHOTOS", "--alpha", "2"], "Invalid value for '--alpha'"),

@@ -349,7 +349,7 @@ def test_the_terms_are_enough_to_repeat_the_run(photos, tmp_path):
 def test_the_terms_of_a_crop_tell_the_shorter_side_also_where_it_is_the_default(photos, tmp_path):
     cropped = job(preprocess=gh.Preprocess(size=(28, 28), fit="crop"))
     terms = dict(terms_of(cropped, Series(cropped, photos, tmp_path).go()))
-    assert terms["Preprocessing"].startswith("crop to 28 x 28 (height x width) out of 32,")
+    assert terms["Preprocessing"].startswith("crop to 28 x 28 out of 32,")
 
 
 def test_the_command_writes_it_and_a_second_run_remakes_it(photos, tmp_path):

@@ -337,7 +337,7 @@ class TestRefusals:
             load_image(tmp_path / "a.png")
 
     def test_neither_path_nor_picture(self) -> None:
-        with pytest.raises(InputError, match="expected a path or a PIL picture, got ndarray"):
+        with pytest.raises(InputError, match="or a PIL picture, got ndarray"):
             load_image(np.zeros((2, 2, 3)))  # type: ignore[arg-type]
 
 
@@ -448,8 +448,8 @@ class TestPreprocess:
             ({"size": (224, 22.5)}, r"a whole number from 1 up, not 22\.5"),
             ({"fit": "stretch"}, "fit= is one of 'squash', 'crop', 'letterbox', not 'stretch'"),
             ({"interpolation": "cubic"}, "interpolation= is one of 'bilinear', 'bicubic'"),
-            ({"mean": 0.5}, "mean must be three numbers"),
-            ({"mean": (0.5, 0.5)}, "mean must be three numbers"),
+            ({"mean": 0.5}, "mean must be"),
+            ({"mean": (0.5, 0.5)}, "mean must be"),
             ({"std": (1, 1, float("nan"))}, "std must be finite"),
             ({"std": (1, 0, 1)}, "std divides the pixels and must be positive"),
             ({"resize": 256}, "resize is for fit='crop'; with fit='squash' leave it out"),

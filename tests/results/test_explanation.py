@@ -242,8 +242,8 @@ def test_of_several_heads_the_probability_is_that_of_the_one_explained() -> None
 
 def test_a_single_logit_speaks_for_the_second_label() -> None:
     net = gap_linear(classes=1)
-    told = gh.explain(net, images(1), "1", labels=["cat", "dog"]).facts()[0][0]
-    assert (told.target, told.label) == (0, "dog")
+    told = gh.explain(net, images(1), "1", target=1, labels=["cat", "dog"]).facts()[0][0]
+    assert (told.target, told.label) == (1, "dog")
     assert told.probability == pytest.approx(net(images(1)).sigmoid().item())
 
 

@@ -11,10 +11,12 @@ import hashlib
 import importlib.metadata
 import inspect
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +25,12 @@ from gradcam_hooks.compare import compare
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.explainers import Explainer, Options, explainer
 from gradcam_hooks.images import Preprocess
+from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare
 from gradcam_hooks.methods import METHODS
 from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.results.comparison import Comparison
 from gradcam_hooks.results.drawing import Style
-from gradcam_hooks.targets import AllClasses, TopK
+from gradcam_hooks.targets import AllClasses, Target, TopK
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,27 +45,31 @@ class Job:
     Attributes:
         loaded: the network.
         layer: a dotted name, a glob, "auto", or several names.
-        target: None for the predicted class, a class number, a label, `TopK` or `AllClasses`.
+        target: None for the predicted class, a class number, a label, or any other target.
         method: a name in `METHODS`; or several, or ``"all"``, for a sheet of them side by side.
         preprocess: how pictures are made ready; by default the network's own way.
         output: which part of the network's output to explain, a key or an index.
+        multi_label: whether each label is on or off by itself; None: as the network says.
+        options: the methods' own options.
         fuse: how the maps of several layers become one; None for the method's own way.
         style: how the overlay is drawn.
     """
 
     loaded: LoadedModel
     layer: str | tuple[str, ...] = "auto"
-    target: int | str | TopK | AllClasses | None = None
+    target: Target = None
     method: str | tuple[str, ...] = "gradcam"
-    preprocess: Preprocess | None = None
+    preprocess: PrepareSpec | None = None
     output: str | int | None = None
+    multi_label: bool | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
     fuse: str | None = None
     style: Style = field(default_factory=Style)
 
-    @property
-    def prepare(self) -> Preprocess:
+    @cached_property
+    def prepare(self) -> Prepare:
         """How pictures are made ready."""
-        return self.preprocess or self.loaded.preprocess
+        return as_prepare(self.preprocess or self.loaded.preprocess)
 
     @property
     def compares(self) -> bool:
@@ -77,7 +84,9 @@ class Job:
         """
         if not isinstance(self.method, str):
             raise InputError(f"one method is explained with at a time, not {self.method}.")
-        return explainer(self.method, self.loaded.model, self._layer, **self._options())
+        return explainer(
+            self.method, self.loaded.model, self._layer, **self._options(), **self.options
+        )
 
     def compare(self, image: Image.Image) -> Comparison:
         """All of several methods, side by side on one picture.
@@ -85,7 +94,7 @@ class Job:
         Raises:
             GradCamHooksError: no method at all can explain this network.
         """
-        target = self.target
+        target, options = self.target, cast("Any", {**self.options, **self._options()})
         return compare(
             self.loaded.model,
             image,
@@ -94,7 +103,7 @@ class Job:
             targets=target if isinstance(target, TopK | AllClasses) else [target],
             alpha=self.style.alpha,
             colormap=self.style.colormap,
-            **self._options(),
+            **options,
         )
 
     @property
@@ -106,6 +115,7 @@ class Job:
             "output": self.output,
             "labels": self.loaded.labels,
             "preprocess": self.prepare,
+            "multi_label": self.multi_label,
         }
         if self.fuse is not None:
             options["fuse"] = self.fuse
@@ -125,8 +135,10 @@ class Job:
             "layer": self.layer,
             "target": target if isinstance(target, int | str | None) else repr(target),
             "method": self.method,
-            "preprocess": self.prepare.to_dict(),
+            "preprocess": _words(self.prepare),
             "output": self.output,
+            "multi_label": self.multi_label,
+            "options": repr(dict(self.options)),
             "fuse": self.fuse,
             "style": repr(self.style),
             **self._own_methods(),
@@ -143,6 +155,15 @@ class Job:
             for row in rows
             if not row.home.startswith("gradcam_hooks.")
         }
+
+
+def _words(prepare: Prepare) -> object:
+    """What decides what a preprocessing does: its fields; of another's what it shows of itself."""
+    if isinstance(prepare, Preprocess):
+        return prepare.to_dict()
+    given = getattr(prepare, "given", prepare)
+    shown = re.sub(r" at 0x[0-9a-f]+", "", repr(given))
+    return [shown, hashlib.sha256(_sources([given, type(given).__call__])).hexdigest()]
 
 
 def version() -> str:

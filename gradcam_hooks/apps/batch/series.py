@@ -27,7 +27,7 @@ from gradcam_hooks.apps.batch.records import Record, record_of
 from gradcam_hooks.apps.batch.results import RESULTS, Results
 from gradcam_hooks.apps.batch.truths import judged
 from gradcam_hooks.checks import check_count
-from gradcam_hooks.errors import GradCamHooksError, InputError, ModelError
+from gradcam_hooks.errors import GradCamHooksError, InputError, ModelError, TargetError
 from gradcam_hooks.explainers import Explainer
 from gradcam_hooks.images import load_image
 from gradcam_hooks.images.pictures import Picture
@@ -164,6 +164,8 @@ class Series:
             if progress is not None:
                 progress(record)
 
+        if self.job.target == "on":  # each picture has as many as it has
+            batch_size = 1
         with self._opened() as opened, ThreadPoolExecutor(_WORKERS) as pool:
             for start in range(0, len(self._todo), batch_size):
                 read = list(pool.map(self._read, self._todo[start : start + batch_size]))
@@ -247,7 +249,8 @@ class Series:
         if opened is None:
             singles = [self._compare(one) for one in ready]
         else:
-            explained = self._attempt(opened, ready)
+            alike = len({one.pixels.shape for one in ready}) == 1
+            explained = self._attempt(opened, ready) if alike else InputError("of several sizes")
             if isinstance(explained, Explanation):
                 return list(explained)
             singles = [explained]
@@ -256,6 +259,8 @@ class Series:
         failure = singles[0]
         never = not self._begun and all(isinstance(one, Exception) for one in singles)
         if isinstance(failure, Exception) and never:
+            if isinstance(failure, GradCamHooksError):
+                raise failure
             shape = (1, *ready[0].pixels.shape)
             raise ModelError(
                 f"the network fails on '{ready[0].task.path}' as an input of shape {shape}: "
@@ -268,7 +273,11 @@ class Series:
         pixels = torch.stack([one.pixels for one in ready]).to(like)
         try:
             explanation = opened(pixels, target=self.job.target)
-        except GradCamHooksError:
+        except GradCamHooksError as error:
+            # A region, a box or labels that are on may be in another picture.
+            picked = self.job.target == "on" or callable(self.job.target)
+            if picked and isinstance(error, TargetError):
+                return error
             raise  # the layer's or the target's, which no other picture will change
         except Exception as error:  # the network is the user's code
             return error.with_traceback(None)  # its frames would keep the chunk's memory
@@ -284,6 +293,8 @@ class Series:
 
     def _draw(self, ready: _Ready, explained: _Answer) -> Record:
         task = ready.task
+        if isinstance(explained, GradCamHooksError):
+            return self._failed(task, str(explained))
         if isinstance(explained, Exception):
             return self._failed(
                 task, f"the network fails on it: {type(explained).__name__}: {explained}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,7 @@ from gradcam_hooks.images.reading import MAX_PIXELS
 
 if TYPE_CHECKING:
     from gradcam_hooks.apps.batch import Series
+    from gradcam_hooks.apps.batch.job import Job
     from gradcam_hooks.apps.batch.records import Record
     from gradcam_hooks.models import LoadedModel
 
@@ -87,13 +89,16 @@ def explain(
     num_classes: flags.Classes = None,
     labels: flags.Labels = None,
     trust_pickle: flags.TrustPickle = False,
+    multi_label: flags.MultiLabel = None,
     device: flags.Device = "auto",
     layer: flags.Layers = None,
     target: flags.TargetWord = "predicted",
     method: flags.MethodNames = "gradcam",
+    option: flags.MethodOptions = None,
     fuse: flags.Fuse = None,
     output: flags.OutputKey = None,
     image_dir: flags.ImageDir = None,
+    preprocess: flags.PreprocessName = None,
     fit: flags.FitName = None,
     size: flags.Size = None,
     mean: flags.Mean = None,
@@ -109,38 +114,46 @@ def explain(
 ) -> None:
     """Explain pictures: a report of all, one overlay for each, and a line in results.jsonl."""
     with mistakes_told(model):
-        from gradcam_hooks.apps.batch import Folder, Series
-        from gradcam_hooks.apps.batch.series import ALWAYS
-        from gradcam_hooks.apps.batch.truths import check_truths, read_truths
         from gradcam_hooks.apps.cli import options
-        from gradcam_hooks.images.files import list_images
+        from gradcam_hooks.apps.cli.targets import read_target
 
         named = options.read_paths(paths, image_dir)
-        name = options.read_model(model, weights)
-        asked = options.read_target(target)
-        pictures = list_images(named, exclude=options.searched(named, out))
-        truths = {} if truth is None else read_truths(truth, pictures)
-        Folder(out).check(ALWAYS)  # before a network is loaded
+        name, asked = options.read_model(model, weights), read_target(target)
+        pictures, truths = _pictures(named, truth, out)
         loaded = _load(name, weights, num_classes, labels, trust_pickle, device)
 
         from gradcam_hooks.apps.batch.job import Job
         from gradcam_hooks.results.drawing import Style
 
-        check_truths(truths, loaded.labels)
         layers = tuple(layer or ("auto",))
         job = Job(
             loaded,
             layer=layers[0] if len(layers) == 1 else layers,
             target=asked,
             method=options.read_methods(method),
-            preprocess=options.read_preprocess(loaded.preprocess, fit, size, mean, std),
+            preprocess=options.read_preprocess(loaded, preprocess, fit, size, mean, std),
             output=options.read_output(output),
+            multi_label=multi_label,
+            options=options.read_options(option),
             fuse=fuse,
             style=Style(alpha=alpha, colormap=colormap, caption=caption),
         )
         most = options.allow_pixels(max_pixels)
-        series = Series(job, pictures, out, again=force, truths=truths, max_pixels=most)
-        _run(series, batch_size)
+        _run(job, pictures, truths, out, batch_size, again=force, max_pixels=most)
+
+
+def _pictures(named: list[Path], truth: str | None, out: Path) -> tuple[list[Path], dict[str, str]]:
+    """The pictures, and what is known of their true classes; before a network is loaded."""
+    from gradcam_hooks.apps.batch import Folder
+    from gradcam_hooks.apps.batch.series import ALWAYS
+    from gradcam_hooks.apps.batch.truths import read_truths
+    from gradcam_hooks.apps.cli import options
+    from gradcam_hooks.images.files import list_images
+
+    pictures = list_images(named, exclude=options.searched(named, out))
+    truths = {} if truth is None else read_truths(truth, pictures)
+    Folder(out).check(ALWAYS)
+    return pictures, truths
 
 
 def _load(
@@ -172,8 +185,22 @@ def _load(
     )
 
 
-def _run(series: Series, batch_size: int) -> None:
+def _run(
+    job: Job,
+    pictures: list[Path],
+    truths: dict[str, str],
+    out: Path,
+    batch_size: int,
+    *,
+    again: bool,
+    max_pixels: int,
+) -> None:
     """Do the run, write its report, and end with the status that says what came of it."""
+    from gradcam_hooks.apps.batch import Series
+    from gradcam_hooks.apps.batch.truths import check_truths
+
+    check_truths(truths, job.loaded.labels)
+    series = Series(job, pictures, out, again=again, truths=truths, max_pixels=max_pixels)
     with series.folder.held():
         records = _watched(series, batch_size)
         pages = _report(series, records)
@@ -247,6 +274,8 @@ def _conclude(series: Series, records: list[Record], pages: list[Path]) -> None:
         )
     if others:
         say(f"The report and the results tell of {others} more, of earlier runs.")
+    for line in textwrap.wrap(f"prepared: {series.job.prepare}", 80, subsequent_indent=" " * 10):
+        say(line)
     if len(records) > broken:
         say(f"overlays: {out / 'overlays'}")
     say(f"results:  {out / 'results.jsonl'}")
@@ -273,6 +302,7 @@ def layers(
 
         import torch
 
+        from gradcam_hooks.images.given import input_shape
         from gradcam_hooks.layout.table import layers as survey
         from gradcam_hooks.models import load_model
 
@@ -283,7 +313,8 @@ def layers(
             num_classes=num_classes,
             trust_pickle=trust_pickle,
         )
-        shape = (1, 3, *((height, width) if size else loaded.preprocess.size))
+        shape = (1, *input_shape(loaded.preprocess))
+        shape = (*shape[:2], height, width) if size else shape
         try:
             found = survey(loaded.model, torch.randn(shape))
         except GradCamHooksError:
@@ -317,6 +348,7 @@ def serve(
     trust_pickle: flags.TrustPickle = False,
     device: flags.Device = "auto",
     output: flags.OutputKey = None,
+    preprocess: flags.PreprocessName = None,
     fit: flags.FitName = None,
     size: flags.Size = None,
     mean: flags.Mean = None,
@@ -338,7 +370,7 @@ def serve(
         loaded = _load(name, weights, num_classes, labels, trust_pickle, device)
         viewer = pages.Viewer(
             loaded,
-            options.read_preprocess(loaded.preprocess, fit, size, mean, std),
+            options.read_preprocess(loaded, preprocess, fit, size, mean, std),
             options.read_output(output),
             options.allow_pixels(max_pixels),
         )

@@ -86,8 +86,10 @@ Layers: TypeAlias = Annotated[
 TargetWord: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="predicted, a class number, a label, or top:5 for the five highest.",
-        metavar="CLASS",
+        help="predicted, a class number, a label, top:5, all; on, of a multi-label network; "
+        "segment:LABEL; box, box:LABEL or box:X1,Y1,X2,Y2; binary or binary:negative; "
+        "regression, regression:1 or regression:down; difference:THIS,THAT.",
+        metavar="TARGET",
         rich_help_panel=WHAT,
     ),
 ]
@@ -102,6 +104,24 @@ MethodNames: TypeAlias = Annotated[
         "Several, with commas between them, or all: a sheet of them side by side for each picture.",
         metavar="NAME[,NAME]|all",
         rich_help_panel=WHAT,
+    ),
+]
+MethodOptions: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        help="An option of the method, as in samples=50; several times for several. "
+        "'gradcam-hooks methods NAME' tells them.",
+        metavar="NAME=VALUE",
+        rich_help_panel=WHAT,
+    ),
+]
+MultiLabel: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--multi-label/--one-label",
+        help="Each label is on or off by itself. Left out: as the network's configuration says.",
+        rich_help_panel=NETWORK,
     ),
 ]
 Fuse: TypeAlias = Annotated[
@@ -124,6 +144,15 @@ OutputKey: TypeAlias = Annotated[
 ImageDir: TypeAlias = Annotated[
     list[Path] | None,
     typer.Option(help="Another way to name a folder.", metavar="DIR", rich_help_panel=PICTURES),
+]
+PreprocessName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Your own, from a PIL picture to a tensor: path/to/file.py:function, or what is "
+        "called so there, such as a Compose. Left out: the network's own.",
+        metavar="FILE:NAME",
+        rich_help_panel=PICTURES,
+    ),
 ]
 FitName: TypeAlias = Annotated[
     str | None,

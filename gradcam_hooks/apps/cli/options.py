@@ -6,18 +6,20 @@ kind. This file knows words; it never loads a model or a picture.
 
 from __future__ import annotations
 
+import ast
 import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from gradcam_hooks.errors import DeviceError, InputError, ModelError, TargetError
+from gradcam_hooks.errors import DeviceError, InputError, ModelError, OptionError
 from gradcam_hooks.methods import METHODS, Method, method, method_of
-from gradcam_hooks.targets import TopK
 
 if TYPE_CHECKING:
     from gradcam_hooks.images import Fit, Preprocess
+    from gradcam_hooks.images.foreign import Located
+    from gradcam_hooks.models import LoadedModel
 
 __all__ = [
     "allow_pixels",
@@ -25,11 +27,11 @@ __all__ = [
     "read_method",
     "read_methods",
     "read_model",
+    "read_options",
     "read_output",
     "read_paths",
     "read_preprocess",
     "read_size",
-    "read_target",
     "read_weights",
     "searched",
 ]
@@ -48,26 +50,6 @@ def read_paths(*given: list[Path] | None) -> list[Path]:
             "resnet50; 'gradcam-hooks demo' needs none"
         )
     return named
-
-
-def read_target(word: str) -> int | str | TopK | None:
-    """The target: "predicted", a class number, "top:5", or else a label.
-
-    Raises:
-        TargetError: "top:" with something else than a number behind it.
-
-    >>> read_target("predicted"), read_target("281"), read_target("top:5"), read_target("tabby")
-    (None, 281, TopK(k=5), 'tabby')
-    """
-    if word == "predicted":
-        return None
-    if word.startswith("top:"):
-        count = word.removeprefix("top:")
-        if not count.isdecimal():
-            raise TargetError(f"expected a number behind 'top:', such as top:5; got {word!r}")
-        return TopK(int(count))
-    number = word.removeprefix("-")
-    return int(word) if number.isascii() and number.isdecimal() else word
 
 
 def read_methods(word: str) -> str | tuple[str, ...]:
@@ -124,39 +106,82 @@ def read_size(word: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-def read_preprocess(
-    own: Preprocess, fit: str | None, size: str | None, mean: str | None, std: str | None
-) -> Preprocess:
-    """The network's own preprocessing with what was asked for in its place.
+def read_options(words: list[str] | None) -> dict[str, object]:
+    """The methods' own options, of words such as "samples=50".
 
     Raises:
-        InputError: a word is not of its kind, or out of its range.
+        OptionError: there is no "=" in a word.
+
+    >>> read_options(["samples=50", "score=probability", "pool=None"])
+    {'samples': 50, 'score': 'probability', 'pool': None}
     """
+    found: dict[str, object] = {}
+    for word in words or []:
+        name, equals, value = word.partition("=")
+        if not (name.strip() and equals):
+            raise OptionError(f"--option is a name and a value, such as samples=50; got {word!r}")
+        try:
+            found[name.strip()] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name.strip()] = value
+    return found
+
+
+def read_preprocess(
+    loaded: LoadedModel,
+    name: str | None,
+    fit: str | None,
+    size: str | None,
+    mean: str | None,
+    std: str | None,
+) -> Preprocess | Located:
+    """The network's own preprocessing, or the user's; with what was asked for in its place.
+
+    Raises:
+        InputError: a word is not of its kind, or out of its range; or asks for a part of what is
+            a whole.
+        ModelError: the user's is not there, or cannot be imported.
+    """
+    from gradcam_hooks.images.foreign import Located
+
+    own = loaded.preprocess
+    if name is not None:
+        from gradcam_hooks.models.own import importable, own_function
+
+        with importable(name):
+            own = Located(own_function(name, "a function from a PIL picture to a tensor"))
+    if isinstance(own, Located):
+        if any(word is not None for word in (fit, size, mean, std)):
+            raise InputError(
+                "--fit, --size, --mean and --std change the library's own preprocessing, and here "
+                f"pictures are made ready by {own}: say it there"
+            )
+        return own
     changed = own
     if size is not None:
         changed = replace(changed, size=read_size(size), resize=None)
     if fit is not None and fit != own.fit:
         changed = replace(changed, fit=cast("Fit", fit), resize=None)  # checked by Preprocess
     if mean is not None:
-        changed = replace(changed, mean=_three("--mean", mean))
+        changed = replace(changed, mean=_numbers("--mean", mean, len(own.mean)))
     if std is not None:
-        changed = replace(changed, std=_three("--std", std))
+        changed = replace(changed, std=_numbers("--std", std, len(own.std)))
     return changed
 
 
-def _three(option: str, word: str) -> tuple[float, float, float]:
+def _numbers(option: str, word: str, channels: int) -> tuple[float, ...]:
     try:
         numbers = [float(number) for number in word.split(",")]
     except ValueError:
         numbers = []
     if len(numbers) == 1:
-        numbers *= 3
-    if len(numbers) != 3:
+        numbers *= channels
+    if len(numbers) not in (1, 3):
         raise InputError(
             f"{option} is one number, or three for R, G and B, such as 0.485,0.456,0.406; "
             f"got {word!r}"
         )
-    return numbers[0], numbers[1], numbers[2]
+    return tuple(numbers)
 
 
 def read_model(model: str | None, weights: str | None) -> str:

@@ -135,7 +135,7 @@ def _told(error: Exception, model: str | None) -> int:
     if model is not None and isinstance(error, about_layers):
         note("hint", f"gradcam-hooks layers --model {shlex.quote(model)} lists them", "bold")
     if isinstance(error, TargetError):
-        note("hint", "--target: predicted, a number, top:5, or a label of --labels FILE", "bold")
+        note("hint", "gradcam-hooks explain --help lists what --target takes", "bold")
     return 2
 
 

@@ -36,9 +36,7 @@ def terms_of(
     layers = {" + ".join(_layers(one.layer)) for one in records if one.layer is not None}
     named = " + ".join(_layers(job.layer if isinstance(job.layer, str) else list(job.layer)))
     several = any(isinstance(one.layer, list) for one in records)
-    prepare = job.prepare
     parameter = next(job.loaded.model.parameters(), torch.empty(0))
-    height, width = prepare.size
     names = [job.method] if isinstance(job.method, str) else list(job.method)
     methods = [f"{METHODS[name].title} ({name})" if name in METHODS else name for name in names]
     return [
@@ -49,13 +47,9 @@ def terms_of(
         ("Explained", _target(job)),
         *([("Layers fused by", job.fuse or "the method's own way")] if several else []),
         *([("Part of the output", str(job.output))] if job.output is not None else []),
-        (
-            "Preprocessing",
-            f"{prepare.fit} to {height} x {width} (height x width)"
-            + (f" out of {prepare.shorter}" if prepare.fit == "crop" else "")
-            + f", {prepare.interpolation}, mean {_numbers(prepare.mean)}, "
-            f"std {_numbers(prepare.std)}",
-        ),
+        ("Preprocessing", str(job.prepare)),
+        *([("Options", ", ".join(f"{k}={v!r}" for k, v in job.options.items()))]
+          if job.options else []),
         ("Precision and device", f"{str(parameter.dtype).removeprefix('torch.')}, "
          f"{parameter.device}"),
         ("Seed of torch", str(torch.initial_seed())),
@@ -81,12 +75,10 @@ def _target(job: Job) -> str:
     if isinstance(target, AllClasses):
         return "all classes"
     if isinstance(target, str):
-        return f"the class '{target}'"
-    return class_word(target, label_of(target, labels), numbered=True)
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values)
+        return "every label that is on" if target == "on" else f"the class '{target}'"
+    if isinstance(target, int):
+        return class_word(target, label_of(target, labels), numbered=True)
+    return repr(target)
 
 
 def _versions() -> str:

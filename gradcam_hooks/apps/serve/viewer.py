@@ -26,7 +26,8 @@ from gradcam_hooks.errors import (
     ProbabilityWarning,
 )
 from gradcam_hooks.explainers import explainer
-from gradcam_hooks.images import Geometry, Picture, Preprocess, load_image
+from gradcam_hooks.images import Geometry, Picture, load_image
+from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare, input_shape
 from gradcam_hooks.images.reading import MAX_PIXELS
 from gradcam_hooks.layout.evidence import is_attention
 from gradcam_hooks.layout.table import LayerRow, LayerTable
@@ -109,13 +110,13 @@ class Viewer:
     def __init__(
         self,
         loaded: LoadedModel,
-        preprocess: Preprocess | None = None,
+        preprocess: PrepareSpec | None = None,
         output: OutputSpec = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.loaded = loaded
         self._max_pixels = max_pixels
-        self.prepare = preprocess or loaded.preprocess
+        self.prepare = as_prepare(preprocess or loaded.preprocess)
         self.output = output
         self._lock = threading.Lock()
         self.table: LayerTable = self._survey()
@@ -128,7 +129,7 @@ class Viewer:
 
     def _survey(self) -> LayerTable:
         pixels = torch.randn(
-            (1, 3, *self.prepare.size), generator=torch.Generator().manual_seed(0)
+            (1, *input_shape(self.prepare)), generator=torch.Generator().manual_seed(0)
         ).to(self._like)
         with _told("the network fails on an input of " + _size(self.prepare)):
             return survey(self.loaded.model, pixels, output=self.output)
@@ -248,5 +249,5 @@ def _told(what: str) -> Iterator[None]:
         raise ModelError(f"{what}: {type(error).__name__}: {error}") from error
 
 
-def _size(prepare: Preprocess) -> str:
-    return "x".join(map(str, prepare.size)) + " pixels"
+def _size(prepare: Prepare) -> str:
+    return "x".join(map(str, input_shape(prepare)[1:])) + " pixels"

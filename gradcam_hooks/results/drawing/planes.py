@@ -25,6 +25,9 @@ from gradcam_hooks.results.drawing.subject import Subject
 
 __all__ = ["Plane"]
 
+_ALIKE = 0.02
+"""By how much the proportions of a picture may differ from those of what was explained."""
+
 _LEAST = 192
 """The shorter side of a picture with axes, in pixels at least."""
 
@@ -56,10 +59,14 @@ class Plane:
             pixels = _read(picture.image)
         else:
             pixels = _displayed(subject.tensor)
-        size = (pixels.shape[0], pixels.shape[1])
+        size, seen = (pixels.shape[0], pixels.shape[1]), (space[0], space[1])
         if picture is not None and picture.geometry.original == size:
             return cls(pixels, picture.geometry)
-        return cls(pixels, Geometry.stretched(size, (space[0], space[1])))
+        if subject.given is not None:
+            _check_proportions(size, seen if picture is None else picture.geometry.original)
+        if picture is not None:
+            return cls(pixels, picture.geometry.resized(size))
+        return cls(pixels, Geometry.stretched(size, seen))
 
     def bare(self) -> Floats:
         """The picture alone."""
@@ -87,6 +94,19 @@ class Plane:
         boxes = regions.boxes(high, min_area=style.min_area) if style.boxes else []
         lines = regions.contours(high, min_area=style.min_area) if style.contours else []
         return mark(drawn, boxes, lines)
+
+
+def _check_proportions(size: tuple[int, int], seen: tuple[int, int]) -> None:
+    """Raise where a picture to draw on has other proportions than what was explained."""
+    ratio = size[0] * seen[1] / (size[1] * seen[0])
+    tall, wide = abs(ratio - 1) * min(seen), abs(1 / ratio - 1) * min(seen)
+    if min(tall, wide) > 1 and abs(ratio - 1) > _ALIKE:
+        raise InputError(
+            f"the picture to draw on is {size[0]}x{size[1]} (height x width) and what was "
+            f"explained {seen[0]}x{seen[1]}: whether it was cropped, padded or squashed is not "
+            "known here. Explain the picture itself, with preprocess= what makes its tensor; or "
+            f"draw on what the network saw, such as picture.resize(({seen[1]}, {seen[0]}))."
+        )
 
 
 def _with_axes(drawn: Floats, axes: Axes) -> Floats:
