@@ -16,10 +16,11 @@ Knows modules; neither what a hook is for nor what flows through it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import RLock, get_ident
 from typing import cast
+from weakref import finalize
 
 from torch import nn
 from torch.nn.modules import module as torch_module
@@ -47,27 +48,24 @@ class Hooks(Block):
         modules: by the name that a hook is told.
     """
 
-    _open = False
-
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         self._acting: dict[int, list[Acting]] = {}
         self._hooks = [(_Hook(name, self._acting), one) for name, one in modules.items()]
+        self._forgotten: finalize[[list[tuple[_Hook, nn.Module]]], Hooks] | None = None
 
     def do(self) -> None:
         """Register them, all or none."""
-        self._open = True
+        # Whoever opened the block may be interrupted before leaving it, and then forget it.
+        self._forgotten = finalize(self, _all_off, self._hooks)
         with _REGISTERING:
             for hook, module in self._hooks:
                 module.register_forward_hook(hook, prepend=True)
 
     def undo(self) -> None:
         """Take them off."""
-        for hook, module in self._hooks if self._open else ():
-            _off(hook, module._forward_hooks, module._forward_hooks_with_kwargs)
-        self._open = False
-
-    def __del__(self) -> None:
-        self.undo()
+        if self._forgotten is not None:
+            _all_off(self._hooks)
+            self._forgotten.detach()
 
     def acting(self, leave: Leave) -> Acting:
         """While open, the hooks do this in this thread; first in line again, whoever came since."""
@@ -181,9 +179,14 @@ def _to_front(hooks: Mapping[int, object], hook: object) -> None:
         ordered.move_to_end(number, last=False)
 
 
+def _all_off(hooks: Sequence[tuple[_Hook, nn.Module]]) -> None:
+    for hook, module in hooks:
+        _off(hook, module._forward_hooks, module._forward_hooks_with_kwargs)
+
+
 def _off(hook: object, *registries: Mapping[int, object]) -> None:
     for number in [key for key, one in tuple(registries[0].items()) if one is hook]:
-        for registry in registries:
+        for registry in reversed(registries):  # as long as it is in the first it will be found
             cast("dict[int, object]", registry).pop(number, None)
 
 

@@ -3,25 +3,77 @@
 from __future__ import annotations
 
 import random
+import threading
+import warnings
+from collections import deque
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.backends import cuda, cudnn
+from torch.nn.modules import module as torch_module
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from tests.support.nets import Raising, residual
+
+GLOBAL_HOOKS = [
+    one
+    for name, one in vars(torch_module).items()
+    if name.startswith("_global_") and isinstance(one, dict)
+]
+
+
+def surroundings() -> list[object]:
+    """What belongs to the thread or to the process, and not to a model."""
+    kinds = ("cpu", "cuda")
+    return [
+        ("gradients", torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        ("autocast", [(torch.is_autocast_enabled(k), torch.get_autocast_dtype(k)) for k in kinds]),
+        ("casts", torch.is_autocast_cache_enabled(), torch.autocast_increment_nesting() - 1),
+        ("casts", torch.autocast_decrement_nesting()),
+        ("functions", torch._C._len_torch_function_stack()),
+        ("dispatch", len(_get_current_dispatch_mode_stack())),
+        ("vmap", torch._C._functorch.get_dynamic_layer_stack_depth()),
+        ("global hooks", [len(one) for one in GLOBAL_HOOKS]),
+        ("precision", torch.get_float32_matmul_precision(), torch.get_default_dtype()),
+        ("cudnn", cudnn.enabled, cudnn.benchmark, cudnn.deterministic),
+        ("deterministic", torch.are_deterministic_algorithms_enabled()),
+        ("attention", cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled()),
+        ("attention", cuda.math_sdp_enabled(), cuda.cudnn_sdp_enabled()),
+        ("fast path", torch.backends.mha.get_fastpath_enabled()),
+        ("threads", torch.get_num_threads(), threading.active_count()),
+        ("warnings", list(warnings.filters)),
+        ("torch's chance", torch.get_rng_state().tolist()),
+        ("Python's chance", random.getstate()),
+        ("NumPy's chance", str(np.random.get_state()[1].tolist()), np.random.get_state()[2]),
+    ]
 
 
 def snapshot(net: nn.Module) -> list[object]:
     """Everything about a model and its surroundings that an explanation could disturb."""
-    state: list[object] = [torch.is_grad_enabled(), torch.is_inference_mode_enabled()]
-    state += [torch.get_rng_state().tolist(), random.getstate()]
+    state = surroundings()
     for name, module in net.named_modules():
-        hooks = {key: dict(value) for key, value in vars(module).items() if "hook" in key and value}
-        state.append((name, module.training, hooks, sorted(vars(module))))
+        for key, value in sorted(vars(module).items()):
+            held = _told(value)
+            state.append((name, key, held))
     for name, parameter in net.named_parameters():
         grad = None if parameter.grad is None else (id(parameter.grad), parameter.grad.tolist())
-        state.append((name, id(parameter), parameter.requires_grad, grad, parameter.tolist()))
-    state += [(name, id(buffer), buffer.tolist()) for name, buffer in net.named_buffers()]
+        state.append((name, id(parameter), parameter.requires_grad, grad, _told(parameter)))
     return state
+
+
+def _told(value: object) -> object:
+    """A value so that it can be compared; tensors and what else there may be also by identity."""
+    if isinstance(value, Tensor):
+        about = value.shape, value.stride(), value.dtype, value.requires_grad, value.is_leaf
+        return id(value), about, str(value.tolist())
+    if isinstance(value, dict):
+        return {key: _told(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | deque):
+        return [_told(one) for one in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return id(value)
 
 
 class Disturbing(nn.Module):
