@@ -13,9 +13,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional
 
+from gradcam_hooks import ImageError
 from gradcam_hooks.apps import demo
 from gradcam_hooks.apps.demo import LABELS
 from gradcam_hooks.apps.demo.network import ResNet
+from gradcam_hooks.apps.demo.show import show
 from scripts.demo_shapes import TAG_BOX, TAG_COLORS, background, draw, stamp, tag_mask
 
 SEED = 2024  # the committed networks were trained and measured with seed 0
@@ -282,3 +284,12 @@ def test_the_card_states_the_count_and_the_command():
     assert "183,976" in card
     assert "python scripts/train_demo.py --seed 0 --epochs 8" in card
     assert "MIT" in card
+
+
+@pytest.mark.parametrize("name", ["demo.png", "report.html", "honest/results.jsonl"])
+def test_files_of_others_are_not_written_over(name, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ImageError, match="is there already, and no run of this command made it"):
+        show(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"

@@ -107,7 +107,9 @@ def test_a_folder_that_is_named_by_a_link_to_it_is_fine(cats, tmp_path):
 
 
 @posix
-@pytest.mark.parametrize("name", ["results.jsonl", "report.html", "overlays/1.png"])
+@pytest.mark.parametrize(
+    "name", ["results.jsonl", "report.html", "overlays/1.png", ".gradcam_hooks/journal.jsonl"]
+)
 def test_a_pipe_in_the_way_is_told_and_not_waited_for(name, cats, tmp_path):
     out = tmp_path / "work"
     Series(small_job(), cats, out).go()
@@ -212,6 +214,20 @@ def test_an_overlay_or_card_that_is_not_as_it_was_is_made_again(what, cats, tmp_
     series = Series(small_job(), cats, out)
     assert [record.file for record in series.kept] == [str(cats[2])]
     assert series.go() == records
+
+
+def test_a_report_tells_what_of_other_runs_is_gone(cats, dogs, tmp_path):
+    out = tmp_path / "out"
+    Series(small_job(), cats, out).go()
+    (out / "maps" / "0.json").unlink()
+    (out / "overlays" / "1.png").write_bytes(b"another's")
+    series = Series(small_job(), dogs, out)
+    series.go()
+    shown = series.shown()
+    assert [one.error is None for one in shown] == [False, False, True, True, True, True]
+    assert "explain it again" in str(shown[0].error)
+    write_report(series.folder, entries_of(shown, out))
+    assert (out / "overlays" / "1.png").read_bytes() == b"another's"
 
 
 # --- one run at a time --------------------------------------------------------------------------

@@ -184,3 +184,16 @@ def test_a_python_without_the_package_is_told_which_to_take():
         process.stderr
     )
     assert process.stderr.count("\n") == 1
+
+
+def test_files_of_others_are_not_written_over(tmp_path, capsys):
+    small = torchvision.models.squeezenet1_1(num_classes=3)
+    torch.save(small.state_dict(), tmp_path / "s.pth")
+    Image.fromarray(data.astronaut()).save(tmp_path / "a.png")
+    (tmp_path / "results_img").mkdir()
+    (tmp_path / "results_img" / "README.md").write_text("mine")
+    words = ("--image-dir", ".", "--model", "squeezenet1_1", "--weights", "s.pth")
+    status, out, err = run(tmp_path, capsys, *words)
+    assert (status, out) == (2, "")
+    assert "README.md' is there already, and no run of this command made it" in err
+    assert [path.name for path in (tmp_path / "results_img").iterdir()] == ["README.md"]

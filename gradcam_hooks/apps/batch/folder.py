@@ -178,8 +178,8 @@ class Folder:
     def _check_own(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(errno.EEXIST, "is no folder", str(self.path))
-        for path in (self._marker, self._parts / "any", self.own / "lock"):
-            self._check_way(path.relative_to(self.path).as_posix())
+        for name in ("made.json", "lock", "journal.jsonl", "parts/any"):
+            self._check_way(f"{self.own.name}/{name}")
 
     def _check_way(self, name: str) -> None:
         """A name leads through folders to a file, as far as there is anything, and no link."""

@@ -197,6 +197,16 @@ class Series:
                 known[task.place] = record
         return known
 
+    def shown(self) -> list[Record]:
+        """The records of all pictures, for a report; of what is no longer as it was left, that."""
+        lost = "its overlay or its maps are not as the run left them; explain it again"
+        return [
+            record
+            if record.overlay is None or record.sizes == sizes_of(self.folder, record.overlay)
+            else replace(record, overlay=None, error=lost)
+            for record in self.all().values()
+        ]
+
     def _touch(self, ready: Iterable[_Ready]) -> None:
         """What is known of these is true no longer."""
         for one in ready:

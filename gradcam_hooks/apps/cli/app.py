@@ -235,7 +235,7 @@ def _report(series: Series, records: list[Record]) -> list[Path]:
     from gradcam_hooks.apps.report import Look, entries_of, terms_of, write_report
 
     command = shlex.join(["gradcam-hooks", *sys.argv[1:]])
-    every = list(series.all().values())
+    every = series.shown()
     return write_report(
         series.folder,
         entries_of(every, series.folder.path),
