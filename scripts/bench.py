@@ -20,6 +20,8 @@ import torch
 from bench_layers import Count, count_layers, total
 from bench_networks import NETWORKS, OURS, PEERS, Row, count_networks
 from bench_price import CASES, LARGE, Memory, Time, classes, memory, times
+from bench_probe import NETWORKS as READ
+from bench_probe import count_readings, read_all
 from bench_score import Pace, ablation, rules, score, score_memory
 from bench_ways import PLAIN, RAW
 from rich.console import Console
@@ -197,6 +199,30 @@ def show_networks(rows: list[Row]) -> None:
     )
 
 
+def probe_section(quick: bool) -> object:
+    """What is read of layers whose axes are known, with nothing said."""
+    names, every = READ[::4] if quick else READ, []
+    with CONSOLE.status("readings: 0 networks done") as status:
+        for number, readings in enumerate(read_all(names, os.cpu_count() or 1), 1):
+            every += readings
+            status.update(f"readings: {number} of {len(names)} networks done")
+    found = count_readings(every)
+    for one in (one for one in every if one.map and one.word == "refused"):
+        CONSOLE.print(f"refused: {one.net}, {one.layer}, {one.truth}", markup=False, style="dim")
+    for wrong in found.wrong:
+        CONSOLE.print(f"silently wrong: {wrong}", markup=False, style="red")
+    read = found.rules + found.verified + found.probe
+    CONSOLE.print(
+        f"Of {found.maps} layers with a map, in {len(names)} networks, {found.right} are read "
+        f"right ({found.right / found.maps:.1%}), {found.refused} refused; with {found.others} "
+        f"without one, {len(found.wrong)} are silently wrong. Of {read} readings, rules alone made "
+        f"{found.rules} ({found.rules / read:.0%}), {found.verified} more were confirmed by the "
+        f"network, which read {found.probe} itself, in {found.passes} passes at most.",
+        style="bold",
+    )
+    return found
+
+
 def score_section(quick: bool) -> object:
     """Score-CAM beside others: time, and peak memory of a batch."""
     with CONSOLE.status("Score-CAM"):
@@ -253,6 +279,7 @@ def show_paces(title: str, over: str, found: list[Pace]) -> None:
 SECTIONS: dict[str, Callable[[bool], object]] = {
     "layers": layers_section,
     "networks": networks_section,
+    "probe": probe_section,
     "time": time_section,
     "memory": memory_section,
     "classes": classes_section,

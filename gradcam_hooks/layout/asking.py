@@ -7,7 +7,6 @@ every pass. Knows modules, inputs and the probe; decides nothing.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch import set_grad_enabled as _grad
 
 from gradcam_hooks.layout.factors import AxisReading, Factor, Reading
+from gradcam_hooks.layout.fits import FEW
 from gradcam_hooks.layout.input_axes import CHANNELS, InputAxes, usual_words
 from gradcam_hooks.layout.pattern import BATCH
 from gradcam_hooks.layout.reading import Layout
@@ -30,10 +30,13 @@ from gradcam_hooks.network.tree import Path, walk
 _COLOURS = 4
 """As many channels as a picture has at the most."""
 
-_APART = 1.5
-"""How much longer the steps of a coarse factor are than those of a fine one, at the least."""
+_STATES, _MOVED = 8, 0.3
+"""Passes that draw other numbers, and the share of its variance by which a layer may differ."""
 
-__all__ = ["Network", "agrees", "axes_of", "claim_of", "only_channels", "words"]
+_APART = 0.5
+"""Of the input's axis, from the first to the last of few cells, which chance hardly does."""
+
+__all__ = ["Network", "agrees", "axes_of", "claim_of", "only_channels", "ordered", "words"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,22 @@ class Network:
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The activation of each call of the layer, for other tensors in the place of these."""
+        self._chance.put_back()
+        return self._outputs(tensors)
+
+    def steady(self, call: int) -> bool:
+        """Whether a call's cells stay where they are in passes that draw other random numbers."""
+        base = self.run(self.tensors)[call].float()
+        spread = base.var()
+        for _ in range(_STATES):
+            others = self._outputs(self.tensors)
+            if len(others) <= call or others[call].shape != base.shape:
+                return False
+            if (others[call].float() - base).square().mean() > _MOVED * spread:
+                return False
+        return True
+
+    def _outputs(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         caught: list[Tensor] = []
 
         def leave(name: str, output: object) -> None:
@@ -81,7 +100,6 @@ class Network:
             if found is not None:
                 caught.append(found.clone())
 
-        self._chance.put_back()
         graph = any(one.requires_grad for one in tensors)
         with hooked({self.name: named(self.model)[self.name]}, leave), _grad(graph):
             self._with(tensors).call(self.model)
@@ -96,31 +114,34 @@ class Network:
         )
 
 
-def axes_of(reading: Reading, shape: Sequence[int], number: int) -> InputAxes | None:
+def axes_of(
+    reading: Reading, shape: Sequence[int], number: int, taken: int | None
+) -> InputAxes | None:
     """The axes of an input, as a reading of a layer behind it tells them; None where it does not.
 
-    An axis that the layer no longer carries is channels, and so is one of length one where there
-    is none such; where several are gone, the usual reading stands if it is one of these.
+    An axis that the layer no longer carries is channels; of several the one as long as the first
+    convolution takes channels. A layer that mixes nothing yet carries its channels like space:
+    they are that one, or the one short axis.
 
     Args:
         reading: of a layer.
         shape: the input's.
         number: which of the inputs it is.
+        taken: how many channels the first convolution takes; None where none ran.
     """
     carried = {
         axis for one in reading.axes for f in one.factors for at, axis in f.keys if at == number
     }
     gone = [axis for axis in range(1, len(shape)) if axis not in carried]
-    long = [axis for axis in gone if shape[axis] > 1]
-    channel: int | None = None
-    if len(long) == 1:
-        channel = long[0]
-    elif not reading.mixed and len(shape) > 3:
-        channel = 1  # the layer mixes nothing yet, so that colours come through like space
-    elif len(long) > 1 or gone:
-        channel = 1 if 1 in gone else gone[0] if not long else None
-        if channel is None:
-            return None
+    if not gone and not reading.mixed and len(shape) > 3:
+        gone = [axis for axis in range(1, len(shape)) if shape[axis] <= _COLOURS]
+    for may in ([n for n in gone if shape[n] > 1], [n for n in gone if shape[n] == taken], gone):
+        if len(may) == 1:
+            return _usual(shape, may[0])
+    return None if gone else _usual(shape, None)
+
+
+def _usual(shape: Sequence[int], channel: int | None) -> InputAxes | None:
     found = usual_words(len(shape), channel)
     return None if found is None else InputAxes.read(" ".join(found), len(shape))
 
@@ -135,6 +156,8 @@ def words(reading: Reading, axes: InputAxes, number: int, batch: int) -> str | N
         batch: how many elements it has; of one the light tells nothing, so it is the first axis of
             length one, or the outer factor of the first axis.
     """
+    if any(factor.inputs for one in reading.axes for factor in one.factors):
+        return None  # of several inputs one behind the other, of which the map lies on one
     names = axes.words
     single = next((n for n, one in enumerate(reading.axes) if one.length == 1), None)
     groups = [_named(one, names, number) for one in reading.axes]
@@ -147,8 +170,6 @@ def words(reading: Reading, axes: InputAxes, number: int, batch: int) -> str | N
         for group, one in zip(groups, reading.axes, strict=True)
     ]
     flat = [part for group in groups for part in group]
-    if any(_twice(one, other) for one, other in itertools.combinations(flat, 2)):
-        return None
     texts = []
     for group, one in zip(groups, reading.axes, strict=True):
         each = [_numbered(part, flat) for part in group]
@@ -195,13 +216,38 @@ def claim_of(
 def only_channels(reading: Reading, rank: int) -> bool:
     """Whether all that is open of a reading is which of two silent axes are channels: both are.
 
-    So it is with the frequencies that a network makes of samples, ``(batch, time)``. Of more axes
-    of space one of the silent axes may be space that is too mixed to see, as in a window.
+    So it is with the frequencies that a network makes of samples, ``(batch, time)``, and with the
+    neighbours of points. Else one of the silent axes may be space that is too mixed to see, as in
+    a window.
     """
     silent = [one for one in reading.axes if one.length > 1 and not one.factors]
-    alone = all(len(one.factors) < 2 for one in reading.axes)
+    factors = [one.factors for one in reading.axes if one.factors]
+    alone = all(len(each) == 1 and (each[0].axis == 0 or each[0].size >= FEW) for each in factors)
     open_ones = len(reading.doubts) == 1 and "carry nothing" in reading.doubts[0]
-    return open_ones and len(silent) == 2 and alone and rank == 2
+    carried = {key for one in reading.axes for f in one.factors for key in f.keys if key[1]}
+    return open_ones and len(silent) == 2 and alone and len(carried) >= rank - 2 > -1
+
+
+def ordered(reading: Reading) -> bool:
+    """Whether chance would hardly order some axis so: of many cells, or few that are far apart.
+
+    Three logits are in some order along the picture by chance; few cells that all channels tell
+    apart alike are not, and so there is an axis of channels beside.
+    """
+    steps = [
+        (factor.size, abs(factor.slope) * (factor.size - 1))
+        for one in reading.axes
+        for factor in one.factors
+        if any(axis for _, axis in factor.keys)
+    ]
+    many = any(_cells(one) >= FEW for one in reading.axes)
+    return many or (reading.mixed and any(size > 2 and span > _APART for size, span in steps))
+
+
+def _cells(one: AxisReading) -> int:
+    """How many cells of an axis have a place."""
+    space = [f.size for f in one.factors if any(axis for _, axis in f.keys)]
+    return math.prod(space) if space else 0
 
 
 def agrees(reading: Reading, claim: Sequence[AxisReading]) -> bool:
@@ -231,12 +277,6 @@ class _Part:
     word: str
     size: int
     step: float = 0.0
-
-
-def _twice(one: _Part, other: _Part) -> bool:
-    """Whether two factors go along the same axis of the input in steps alike: each is all of it."""
-    alike = one.word == other.word and one.word not in (BATCH, CHANNELS)
-    return alike and max(one.step, other.step) < _APART * min(one.step, other.step)
 
 
 def _named(one: AxisReading, names: Sequence[str], number: int) -> list[_Part]:

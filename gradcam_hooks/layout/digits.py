@@ -31,6 +31,7 @@ Key = tuple[int, int]
 """An axis of an input: which input, and which of its axes."""
 
 _RISK = 0.01  # that one of all templates is as good by chance
+_LONGER = 1.5  # times the input's axis is the least that is an enlargement
 _STEPS = 4  # fewer rise or fall strictly by chance
 
 
@@ -147,7 +148,8 @@ def _line(sums: Floats, mass: Floats) -> tuple[float, float]:
 def _possible(size: int, track: Track, length: int) -> bool:
     if track.exact or size < 2:
         return size == track.size and size > 1
-    return size <= track.size or size == length
+    # a layer a little longer than its input is padded, or has tokens that are no place
+    return size <= track.size or (size == length and size >= _LONGER * track.size)
 
 
 def slopes(digit: Digit, draws: Sequence[Track]) -> Floats:

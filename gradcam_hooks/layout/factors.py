@@ -9,12 +9,9 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gradcam_hooks.layout.digits import Key
 
-__all__ = ["AxisReading", "Factor", "Reading", "coordinates", "twice"]
+__all__ = ["AxisReading", "Factor", "Reading", "twice"]
 
 
 @dataclass(frozen=True)
@@ -73,70 +70,22 @@ class Reading:
     Attributes:
         shape: the activation's shape.
         axes: what each of its axes carries.
-        channels: for each input, the axis that the layer no longer carries: its channels. None
-            where there is none, more than one, or the input does not reach the layer.
-        seen: for each input, whether it moves the activation at all.
         mixed: False where the layer mixes no axis yet, as a norm ahead of the first convolution:
             then each axis of the input comes through, its channels as well.
         doubts: why the reading is not to be relied on; empty where it is sure.
         passes: how many passes of the network it took.
-        noise: the network's own noise, of the mean square of the activation.
     """
 
     shape: tuple[int, ...]
     axes: tuple[AxisReading, ...]
-    channels: tuple[int | None, ...]
-    seen: tuple[bool, ...]
     mixed: bool
     doubts: tuple[str, ...]
     passes: int
-    noise: float
 
     @property
     def sure(self) -> bool:
         """Whether nothing speaks against it."""
         return not self.doubts
-
-
-def coordinates(axes: Sequence[AxisReading], key: Key) -> list[NDArray[np.float64] | None]:
-    """Where the cells of each axis lie along an axis of an input, in steps of its finest factor.
-
-    What the axes add up to is a cell's place; nan ahead and behind. None for an axis that does not
-    carry it. Of several factors the coarser counts as many steps as the finer ones have; of equal
-    slope, the first is the coarsest.
-
-    Args:
-        axes: what the axes of an activation carry.
-        key: the input and its axis.
-
-    >>> coordinates([AxisReading(7, 1, 0, (Factor(0, 2, 2, 0.5), Factor(0, 3, 3, 0.3)))], (0, 2))
-    [array([nan,  0.,  0.,  0.,  1.,  1.,  1.])]
-    """
-    mine = [factor for axis in axes for factor in axis.factors if key in factor.keys]
-    mine.reverse()
-    mine.sort(key=lambda factor: abs(factor.slope))
-    found: list[NDArray[np.float64] | None] = []
-    for axis in axes:
-        inner, place = 1, np.arange(axis.length - axis.prefix - axis.suffix)
-        steps = np.zeros(len(place))
-        for factor in reversed(axis.factors):
-            if key in factor.keys:
-                steps += (place // inner) % factor.size * _step(factor, mine)
-            inner *= factor.size
-        ends = [np.full(count, np.nan) for count in (axis.prefix, axis.suffix)]
-        carries = any(key in factor.keys for factor in axis.factors)
-        found.append(np.concatenate([ends[0], steps, ends[1]]) if carries else None)
-    return found
-
-
-def _step(factor: Factor, mine: Sequence[Factor]) -> int:
-    """How many steps of the finest factor one step of this one counts, of all from fine on."""
-    step = 1
-    for other in mine:
-        if other is factor:
-            break
-        step *= other.size
-    return step
 
 
 def twice(axes: Sequence[AxisReading]) -> dict[Key, list[int]]:

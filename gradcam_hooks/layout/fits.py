@@ -156,8 +156,10 @@ class _Body:
     def leaves_something(self) -> bool:
         """Whether ends may have no place: the fit is not good, or they lie far off it."""
         for key, track in self.tracks.items():
-            if not self.tables[key] or track.exact:
+            if track.exact:
                 continue
+            if not self.tables[key]:
+                return True
             best = max(self.tables[key], key=lambda digit: digit.explained)
             if best.explained < _GOOD:
                 return True

@@ -29,7 +29,13 @@ _STEEP = 1.15
 
 
 def placed(
-    network: Network, call: int, number: int, axes: InputAxes, reading: Reading
+    network: Network,
+    call: int,
+    number: int,
+    axes: InputAxes,
+    reading: Reading,
+    *,
+    whole: bool = False,
 ) -> Placement | None:
     """Where the map lies; None where it lies on all of the input, the right way round.
 
@@ -39,6 +45,7 @@ def placed(
         number: which of the network's tensors the map lies on.
         axes: the axes of that input.
         reading: what the layer's axes carry.
+        whole: whether it is known that the network sees all of it.
 
     Raises:
         LayoutError: the network pads its input, so that the map lies beyond it.
@@ -46,11 +53,11 @@ def placed(
     spans = []
     for word in axes.space:
         axis = axes.words.index(word)
-        start, stop = _seen(network, call, number, axis)
+        start, stop = (0.0, 1.0) if whole else _seen(network, call, number, axis)
         slope, size = _slope(reading, (number, axis))
         length = network.tensors[number].shape[axis]
         apart = abs(slope) * size * (length - 1) / length  # light tells from 0 to 1, pixel to pixel
-        if size > 1 and apart > _STEEP * (stop - start):
+        if not whole and size > 1 and apart > _STEEP * (stop - start):
             raise LayoutError(
                 f"layer {network.name!r} sees its input padded along {word!r}: its cells lie "
                 f"{apart / (stop - start):.2f} times as far apart as they could. Pad "

@@ -23,7 +23,7 @@ from gradcam_hooks.layout.light import Call, Light, Progress, Run
 from gradcam_hooks.layout.pull import GradRun
 from gradcam_hooks.layout.seen import SeenAxis, look_again, seen, weigh_looks
 
-__all__ = ["quiet", "read"]
+__all__ = ["read"]
 
 _DRAWS, _CLOSE_DRAWS = 4, 8
 _LOUD = 20.0  # times the network's own noise
@@ -76,7 +76,7 @@ def _unsettled(calls: Sequence[Call], found: Sequence[Sequence[SeenAxis]]) -> di
     """The axes that want a closer look: in doubt, or one of several that carry nothing."""
     wanted = {}
     for number, (call, axes) in enumerate(zip(calls, found, strict=True)):
-        if quiet(call):
+        if _quiet(call):
             continue
         own = [axis for axis in axes if axis.gap > 1]
         mine = [axis for axis in axes if axis.doubtful or (len(own) > 1 and axis in own)]
@@ -101,27 +101,14 @@ def _pull(found: Sequence[Sequence[SeenAxis]], grad_run: GradRun, light: Light) 
 
 def _reading(call: Call, axes: Sequence[SeenAxis], light: Light) -> Reading:
     carried = tuple(_carried(axis, call) for axis in axes)
-    keys = {key for axis in carried for factor in axis.factors for key in factor.keys}
-    answered = {number for number, _ in call.answers}
-    channels = []
-    for number, value in enumerate(light.inputs):
-        gone = [
-            place
-            for place, length in enumerate(value.shape)
-            if place and length > 1 and (number, place) not in keys
-        ]
-        channels.append(gone[0] if number in answered and len(gone) == 1 else None)
     own = sum(axis.length > 1 and not axis.factors for axis in carried)
     own += sum(not factor.keys and not factor.inputs for a in carried for factor in a.factors)
     return Reading(
         shape=call.shape,
         axes=carried,
-        channels=tuple(channels),
-        seen=tuple(number in answered for number in range(len(light.inputs))),
         mixed=own > 0,
-        doubts=(*quiet(call), *_doubts(axes, carried, own)),
+        doubts=(*_quiet(call), *_doubts(axes, carried, own)),
         passes=light.passes,
-        noise=call.noise,
     )
 
 
@@ -165,7 +152,7 @@ def _drowned(call: Call) -> bool:
     return call.energy <= (_ROUNDING * call.eps) ** 2
 
 
-def quiet(call: Call) -> list[str]:
+def _quiet(call: Call) -> list[str]:
     """Doubts about the whole: noise, rounding, shapes that change."""
     doubts = []
     if call.energy < _LOUD * call.noise:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gradcam_hooks.layout.digits import Key
 
-__all__ = ["GradRun", "centres", "reached"]
+__all__ = ["GradRun", "centres"]
 
 GradRun = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 """Runs the network on leaves; the activation of each call of the layer, in their graph."""
@@ -64,46 +64,6 @@ def centres(
             for key in rows[0][0]
         }
     return found
-
-
-def reached(
-    grad_run: GradRun, inputs: Sequence[Tensor], call: int, seed: int
-) -> dict[Key, tuple[int, int]]:
-    """What an activation sees: the first and one behind the last place with a gradient.
-
-    A resize passes over places; where no more is left out at an end than between, the end is seen.
-
-    Args:
-        grad_run: runs the network on leaves.
-        inputs: the inputs.
-        call: which call of the layer.
-        seed: of the weights by which its elements are mixed.
-    """
-    leaves = [value.detach().clone().requires_grad_(value.is_floating_point()) for value in inputs]
-    wanted = [number for number, leaf in enumerate(leaves) if leaf.requires_grad]
-    with torch.enable_grad():
-        activation = grad_run(leaves)[call]
-    if not activation.requires_grad:
-        return {}
-    generator = torch.Generator().manual_seed(seed)
-    mixture = torch.randn(activation.shape, generator=generator).to(activation)
-    gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
-        activation, [leaves[number] for number in wanted], mixture, allow_unused=True
-    )
-    found = {}
-    for number, gradient in zip(wanted, gradients, strict=True):
-        if gradient is not None and bool(gradient.any()):
-            for axis, length in enumerate(gradient.shape):
-                moved = gradient.movedim(axis, 0).reshape(length, -1)
-                found[number, axis] = _between(moved.ne(0).any(1))
-    return found
-
-
-def _between(seen: Tensor) -> tuple[int, int]:
-    places = torch.nonzero(seen).flatten()
-    first, last = int(places[0]), int(places[-1]) + 1
-    gap = int(places.diff().max()) - 1 if len(places) > 1 else 0
-    return (0 if first <= gap else first), (len(seen) if len(seen) - last <= gap else last)
 
 
 def _looks(

@@ -19,8 +19,17 @@ from torch import Tensor, nn
 
 from gradcam_hooks.errors import LayoutError
 from gradcam_hooks.layout import probe
-from gradcam_hooks.layout.asking import Network, agrees, axes_of, claim_of, only_channels, words
+from gradcam_hooks.layout.asking import (
+    Network,
+    agrees,
+    axes_of,
+    claim_of,
+    only_channels,
+    ordered,
+    words,
+)
 from gradcam_hooks.layout.factors import Reading
+from gradcam_hooks.layout.fits import FEW
 from gradcam_hooks.layout.input_axes import InputAxes
 from gradcam_hooks.layout.pattern import BATCH, Axis
 from gradcam_hooks.layout.placement import Placement, watched
@@ -38,11 +47,6 @@ __all__ = ["LayerReading", "Watched", "Words", "by_rules", "read"]
 
 _TRUSTED = ("timm.", "torchvision.", "transformers.")
 """Packages whose patches are known to stand row by row behind their patch embedding."""
-
-
-_FEW = 6
-"""With fewer cells along every axis the network's word alone is not enough: three logits are in
-some order along the picture by chance."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,8 @@ class Watched:
                 return
             with stem_watched(model, image) as stem:
                 yield cls(stem, places)
-        stems[key] = stem
+        if not stem.drew:
+            stems[key] = stem
 
     @property
     def place(self) -> Placement | None:
@@ -141,14 +146,12 @@ def read(
     """
     activation = tapped.tap.activation
     layer = (tapped.name, tapped.call, tuple(activation.shape))
-    key = (*layer, said_words, inputs.place, _shapes(inputs))
+    stem = (seen.stem.axes, seen.stem.turned, seen.place)
+    key = (*layer, said_words, inputs.place, _shapes(inputs), stem)
     known = _READ.setdefault(model, {})
-    if key in known:
-        return known[key]
-    found = _Reader(said_words, model, inputs, tapped, seen).read()
-    if not seen.stem.drew:
-        known[key] = found
-    return found
+    if key not in known:
+        known[key] = _Reader(said_words, model, inputs, tapped, seen).read()
+    return known[key]
 
 
 def by_rules(
@@ -270,12 +273,18 @@ class _Reader:
             return False
         if self.place is None and stem.channel != axes.channel_axis:
             return False
-        if _rows_sum_to_one(self.tapped.tap.activation):
+        if _rows_sum_to_one(self.tapped.tap.activation) or self._pairs(layout.space):
             return False
         if stem.folded and self.shape[0] == self.inputs.batch:
             return False  # frames that were folded into the batch stand elsewhere now
         tokens = [axis for axis in layout.pattern.axes if axis.others or _is_grid(axis)]
         return not tokens or self._plain_tokens(layout)
+
+    def _pairs(self, space: Sequence[int]) -> bool:
+        """Whether these may be what tokens are to tokens: each axis as long as a grid has cells."""
+        if len(set(space)) != 1 or tuple(space) in self.stem.grids:
+            return False
+        return any(0 <= space[0] - math.prod(grid) < FEW for grid in self.stem.grids)
 
     def _plain_tokens(self, layout: Layout) -> bool:
         """Whether tokens stand row by row, as their patch embedding gave them."""
@@ -298,6 +307,8 @@ class _Reader:
         reading = self._probed(network)
         if reading is None:
             raise self._unknown(refused, ["it does not call the layer twice alike"])
+        if self.stem.drew and not network.steady(self.tapped.call):
+            raise self._unknown(refused, ["the random numbers that it draws move its cells"])
         image = self.inputs.image
         number = self._which(network, reading)
         found = None
@@ -331,15 +342,14 @@ class _Reader:
         if number == network.image and (self.words.axes or self.stem.axes):
             axes: InputAxes | None = self.seen.axes(self.model, self.inputs)
         else:
-            axes = axes_of(reading, tensor.shape, number)
+            axes = axes_of(reading, tensor.shape, number, self.stem.taken)
         if axes is None:
             return None
         text = words(reading, axes, number, self.inputs.batch)
         if text is None:
             return None
         layout = bind(text, self.shape, axes, axes.size(tensor.shape), self.inputs.batch)
-        carrying = [n for n, one in zip(self.shape, reading.axes, strict=True) if one.factors]
-        if math.prod(layout.space) == 1 or max(carrying[self.inputs.batch > 1 :]) < _FEW:
+        if math.prod(layout.space) == 1 or not ordered(reading):
             return None  # what it carries is no space, or so few cells that chance may order them
         told = ToldLayout(str(layout), "probe", reading.passes)
         other = None if number == network.image else network.path(number)
@@ -352,9 +362,8 @@ class _Reader:
         """Where the map lies; on all of the image where the stem saw all of it."""
         if self.place is not None:
             return self.place
-        if number == network.image and self.stem.axes is not None and not self.stem.turned:
-            return None
-        return placed(network, self.tapped.call, number, axes, reading)
+        whole = number == network.image and self.stem.axes is not None and not self.stem.turned
+        return placed(network, self.tapped.call, number, axes, reading, whole=whole)
 
     def _unknown(self, refused: LayoutError | None, doubts: Sequence[str]) -> LayoutError:
         rules = str(refused) if refused is not None else ""

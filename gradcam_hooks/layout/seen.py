@@ -31,6 +31,7 @@ _FRAMES = 0.3  # for one of four or five
 _AGREE = 0.3  # of draws: where they disagree no order is looked for
 _CLOSE_PART, _CLOSE_AGREE = 0.0005, 0.6  # of what cells have not in common
 _SHUFFLED = (0.4, 0.8, 0.12)  # part, agreement of draws and spread of cells without an order
+_FAR_OFF = 0.1  # of the axis: nearer to the line of the others a token may be a place
 _DARK = 0.01  # of the median answer: a cell that answers less does not answer
 _DEEP_SPAN = 0.05  # of the input's axis, where gradients look
 
@@ -38,7 +39,7 @@ _ROUGH = "its cells are in order only roughly (R² {:.2f})"
 _THIN = "the evidence is thin ({:.3f})"
 _SHORT = "its few cells are hardly told apart (t {:.1f})"
 _UNKNOWN = "its cells lie along it in an order that is not known"
-_ENDS = "a cell at its end answers to nothing: a class token, or padding?"
+_ENDS = "cells at its ends may be tokens, padding, or places: a class token, or padding?"
 
 
 @dataclass
@@ -145,7 +146,7 @@ def look_again(axes: list[SeenAxis], call: Call, lengths: Mapping[Key, int]) -> 
             if key[1]:
                 # single elements are noise; the means of the cells are in order or they are not
                 evidence.carries = not evidence.short and _in_close_order(evidence)
-                evidence.doubt = ""
+                evidence.doubt = evidence.doubt if evidence.doubt == _ENDS else ""
         if any(digit.key[1] for digit in axis.digits):
             axes[number] = axis
 
@@ -190,6 +191,7 @@ def _axis(
     axis = SeenAxis(number, length, found, evidence)
     if placed:
         _look_at_ends(axis, tracks)
+    _look_beyond_ends(axis, tracks)
     return axis
 
 
@@ -283,6 +285,24 @@ def _look_at_ends(axis: SeenAxis, tracks: Mapping[Key, Track]) -> None:
         runs = [int(np.argmin(side)) for side in (dark, dark[::-1])]
         if sorted(runs) in ([0, 1], [0, 2]):
             evidence.doubt = _ENDS
+
+
+def _look_beyond_ends(axis: SeenAxis, tracks: Mapping[Key, Track]) -> None:
+    """Doubt tokens beside cells where all may be places: as many as the input has, or in line."""
+    found = axis.fit
+    if found is None or not found.ahead + found.behind or len(found.digits) != 1:
+        return
+    (digit,) = found.digits
+    track, cells = tracks[digit.key], axis.length - found.ahead - found.behind
+    if digit.size != cells or track.exact:
+        return
+    inner = found.tracks[digit.key]
+    middle = np.average(inner.means, weights=inner.weights)
+    line = middle + digit.slope * (np.arange(axis.length) - found.ahead - (cells - 1) / 2)
+    near = np.abs(track.means - line) < _FAR_OFF * abs(digit.slope) * cells
+    free = np.r_[0 : found.ahead, axis.length - found.behind : axis.length]
+    if axis.length == track.size or near[free].all():
+        axis.evidence[digit.key].doubt = _ENDS
 
 
 def _weigh_long(axis: SeenAxis) -> None:

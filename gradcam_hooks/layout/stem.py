@@ -50,6 +50,11 @@ class Stem:
     grids: set[tuple[int, ...]] = field(default_factory=set)
     drew: bool = False
 
+    @property
+    def taken(self) -> int | None:
+        """How many channels the first convolution takes; None where none ran."""
+        return None if self.given is None else self.given[1]
+
 
 @contextmanager
 def stem_watched(model: nn.Module, image: Tensor) -> Iterator[Stem]:

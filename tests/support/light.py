@@ -19,6 +19,9 @@ from gradcam_hooks.layout.factors import AxisReading, Factor, Reading
 
 Inputs = list[Tensor]
 
+Key = tuple[int, int]
+"""An axis of an input: which input, and which of its axes."""
+
 
 @dataclass(frozen=True)
 class Net:
@@ -31,7 +34,9 @@ class Net:
         axes: the words of the inputs' axes, with a comma between two inputs.
         layers: for each layer's name, the truth of each of its calls; ``name#1`` is the second of
             the tensors that it returns.
-        call: how the network is run on its inputs.
+        names: of the inputs, where they go by keyword.
+        spans: for a layer whose map lies on a part of the input, or mirrored, where it begins and
+            ends along each axis of space; ``name#1`` is the second call.
         slow: whether only the benchmark runs it.
     """
 
@@ -40,7 +45,8 @@ class Net:
     inputs: Callable[[], Inputs]
     axes: str
     layers: Mapping[str, Sequence[str]]
-    call: Callable[..., object] | None = None
+    names: tuple[str, ...] = ()
+    spans: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     slow: bool = False
     words: tuple[tuple[str, ...], ...] = field(init=False)
 
@@ -74,10 +80,7 @@ def tapped(net: Net, model: nn.Module) -> Iterator[Callable[[Sequence[Tensor]], 
     def run(inputs: Sequence[Tensor]) -> list[Tensor]:
         found.update({layer: [] for layer in net.layers})
         torch.manual_seed(7)  # the caller puts random state back
-        if net.call is not None:
-            net.call(model, *inputs)
-        else:
-            model(*inputs)
+        model(*inputs[: 0 if net.names else None], **dict(zip(net.names, inputs, strict=False)))
         return [value for layer in net.layers for value in found[layer]]
 
     try:

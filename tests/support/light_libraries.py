@@ -54,10 +54,6 @@ def _words(count: int = 18) -> list[torch.Tensor]:
     return [torch.randint(3, 60, (2, count)), torch.ones(2, count, dtype=torch.long)]
 
 
-def _masked(model: nn.Module, words: torch.Tensor, mask: torch.Tensor) -> object:
-    return model(input_ids=words, attention_mask=mask)
-
-
 def _bert() -> nn.Module:
     return transformers.BertModel(transformers.BertConfig(vocab_size=60, **_SMALL))
 
@@ -106,7 +102,8 @@ LIBRARY_SERIES = [
         "whisper", _whisper, normal((2, 20, 80)), "b f t",
         {"conv1": ["b - t"], "layers.1": ["b t -"]},
     ),
-    Net("bert", _bert, _words, "b t, B T", {"encoder.layer.1": ["b t -"]}, call=_masked),
+    Net("bert", _bert, _words, "b t, B T", {"encoder.layer.1": ["b t -"]},
+        names=("input_ids", "attention_mask")),
     Net(
         "gpt2", _gpt2, lambda: _words()[:1], "b t",
         {"h.0": ["b t -"], "h.1.attn.c_attn": ["b t -"]},

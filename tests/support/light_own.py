@@ -186,7 +186,7 @@ OWN = [
     ),
     Net(
         "flipped", lambda: Do(lambda s, x: s.cnn(x.flip(3)), cnn=cnn()), image(32, 48), "b c h w",
-        {"cnn": ["b - h w"]},
+        {"cnn": ["b - h w"]}, spans={"cnn": ((0, 1), (1, 0))},
     ),
     Net(
         "resized",
@@ -196,7 +196,7 @@ OWN = [
     Net(
         "letterboxed",
         lambda: Do(lambda s, x: s.cnn(F.pad(x, (0, 0, 16, 16))), cnn=cnn()), image(32, 64),
-        "b c h w", {"cnn": ["b - h w"]},
+        "b c h w", {"cnn": ["b - h w"]}, spans={"cnn": ((-0.5, 1.5), (0, 1))},
     ),
     Net(
         "larger than the picture",

@@ -210,7 +210,7 @@ PICTURES = [
     ),
     Net(
         "fpn", _fpn, image(64, 96), "b c h w",
-        {"fpn": ["b - h w"], "fpn#2": ["b - h w"], "fpn#3": ["b - h w"]},
+        {"fpn#0": ["b - h w"], "fpn#2": ["b - h w"], "fpn#3": ["b - h w"]},
     ),
     Net("shuffled", _shuffled, image(48, 64), "b c h w", {"last": ["b ? -"]}),
     Net(
@@ -238,6 +238,7 @@ PICTURES = [
         "centre crop",
         lambda: nn.Sequential(torchvision.transforms.CenterCrop(32), cnn()),
         image(64, 64), "b c h w", {"0": ["b c h w"], "1": ["b - h w"]},
+        spans=dict.fromkeys("01", ((0.25, 0.75), (0.25, 0.75))),
     ),
     Net(
         "volume", lambda: cnn(1, 3), normal((2, 1, 16, 24, 20)), "b c d h w",

@@ -164,7 +164,7 @@ SERIES = [
     Net(
         "pairs in one batch", lambda: Do(lambda s, a, b: s.cnn(torch.cat([a, b])), cnn=cnn()),
         normal((2, 3, 48, 48), (2, 3, 48, 48)), "b c h w, B C H W",
-        {"cnn": ["(-=2 b|B) - h|H w|W"]},
+        {"cnn": ["(@=2 b|B) - h|H w|W"]},
     ),
     Net(
         "two sensors",

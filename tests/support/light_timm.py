@@ -125,8 +125,7 @@ def _words_and_image() -> list[torch.Tensor]:
     return [torch.randint(3, 60, (2, 8)), torch.randn(2, 3, 64, 64)]
 
 
-def _named(model: nn.Module, words: torch.Tensor, picture: torch.Tensor) -> object:
-    return model(input_ids=words, pixel_values=picture)
+_NAMES = ("input_ids", "pixel_values")
 
 
 LIBRARIES = [
@@ -229,7 +228,7 @@ LIBRARIES = [
     ),
     Net(
         "words and patches", _vilt, _words_and_image, "b n, B C H W",
-        {"encoder.layer.1": ["b|B ? -"]}, call=_named,
+        {"encoder.layer.1": ["b|B ? -"]}, names=_NAMES,
     ),
     Net(
         "masked autoencoder",
@@ -242,7 +241,7 @@ LIBRARIES = [
             "vision_model.encoder.layers.1": ["B 1+(H=4 W=4) -"],
             "text_model.encoder.layers.0": ["b n -"],
         },
-        call=_named,
+        names=_NAMES,
     ),
     Net(
         "sam", _sam, image(64, 64), "b c h w",
