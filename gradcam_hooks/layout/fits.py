@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradcam_hooks.layout.digits import Digit, Key, Track, chance, digits_of, squares
+from gradcam_hooks.layout.digits import Digit, Floats, Key, Track, chance, digits_of, squares
 
 __all__ = ["FEW", "Fit", "fit"]
 
@@ -52,6 +52,14 @@ class Fit:
     def of(self, key: Key) -> list[Digit]:
         """The digits that carry one axis of an input."""
         return [digit for digit in self.digits if digit.key == key]
+
+    def line(self, length: int) -> Floats:
+        """What each cell of the whole axis would show in line with those of the first digit."""
+        digit = self.digits[0]
+        track = self.tracks[digit.key]
+        steps = np.arange(length) - self.ahead - (len(track.means) - 1) / 2
+        middle = float(np.average(track.means, weights=track.weights))
+        return middle + digit.slope * steps.astype(np.float64)
 
 
 def fit(tracks: Mapping[Key, Track], even: Mapping[Key, Track] | None = None) -> Fit:

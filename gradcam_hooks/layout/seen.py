@@ -296,12 +296,9 @@ def _look_beyond_ends(axis: SeenAxis, tracks: Mapping[Key, Track]) -> None:
     track, cells = tracks[digit.key], axis.length - found.ahead - found.behind
     if digit.size != cells or track.exact:
         return
-    inner = found.tracks[digit.key]
-    middle = np.average(inner.means, weights=inner.weights)
-    line = middle + digit.slope * (np.arange(axis.length) - found.ahead - (cells - 1) / 2)
-    near = np.abs(track.means - line) < _FAR_OFF * abs(digit.slope) * cells
-    free = np.r_[0 : found.ahead, axis.length - found.behind : axis.length]
-    if axis.length == track.size or near[free].all():
+    off = np.abs(track.means - found.line(axis.length)) / (abs(digit.slope) * cells)
+    free = [*off[: found.ahead], *off[axis.length - found.behind :]]
+    if axis.length == track.size or max(free) < _FAR_OFF:
         axis.evidence[digit.key].doubt = _ENDS
 
 

@@ -45,7 +45,7 @@ class Judged:
     said: str
 
 
-def judged(net: Net, batch: int | None = None) -> Iterator[Judged]:
+def judged(net: Net, batch: int | None = None) -> list[Judged]:
     """Each call of each layer of a network, read with nothing said.
 
     Args:
@@ -59,10 +59,12 @@ def judged(net: Net, batch: int | None = None) -> Iterator[Judged]:
     try:
         inputs = Inputs.of(model, args, dict(zip(net.names, tensors, strict=False)))
     except InputError as error:
-        for layer, truth in net.truths:
-            yield Judged(net.name, layer, truth, "refused", True, "", 0, str(error))
-        return
-    with untouched(model):
+        return [
+            Judged(net.name, layer, truth, "refused", True, "", 0, str(error))
+            for layer, truth in net.truths
+        ]
+
+    def work() -> Iterator[Judged]:
         for layer, truths in net.layers.items():
             if "#" in layer:
                 continue  # a tensor beside the layer's main one
@@ -70,6 +72,8 @@ def judged(net: Net, batch: int | None = None) -> Iterator[Judged]:
                 calls = taps.forward(inputs.copied(), "forward").select()
             for truth, call in zip(truths, calls, strict=True):
                 yield _judge(net, tensors, truth, model, inputs, call, seen)
+
+    return untouched(model, lambda: list(work()))
 
 
 def _judge(
