@@ -441,7 +441,7 @@ def test_predictions_by_hand(logits, labels, predicted, label, probability):
 
 def test_the_one_logit_of_two_labels_speaks_for_the_second():
     record = record_of(explanation(torch.tensor([[-3.0]]), ("cat", "dog")))
-    assert (record.label, record.target, record.target_label) == ("cat", 0, "dog")
+    assert (record.label, record.target, record.target_label) == ("cat", 1, "dog")
 
 
 def test_an_output_that_is_no_classes_has_no_probability(photos, tmp_path):
@@ -452,7 +452,7 @@ def test_an_output_that_is_no_classes_has_no_probability(photos, tmp_path):
 
         def forward(self, x: Tensor) -> dict[str, Tensor]:
             kept = self.features(x).mean((2, 3))
-            return {"boxes": kept[:, :, None], "scores": kept}
+            return {"boxes": kept[:, :, None].expand(-1, -1, 4), "scores": kept}
 
     record = record_of(GradCAM(Boxes(), "features")(torch.rand(1, 3, 8, 8)))
     assert record.probability is not None  # one tensor alone is (batch, classes)
