@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.errors import InputError, LayerError, LayoutError, MethodError
-from gradcam_hooks.layout.table import first_non_finite, reached, reaches
+from gradcam_hooks.layout.auto import finer_than, reached
+from gradcam_hooks.layout.survey import reaches
+from gradcam_hooks.layout.table import first_non_finite
 from gradcam_hooks.maps import finish_telling, fuse
 from gradcam_hooks.methods import Found, Method, Rule
 from gradcam_hooks.methods.returned import checked_raws, checked_rule
@@ -30,7 +32,7 @@ from gradcam_hooks.network.modules import describe
 from gradcam_hooks.network.outputs import choose, class_logits, detached, find_logits
 from gradcam_hooks.network.switches import EXACT_PRODUCTS, switched
 from gradcam_hooks.network.tap import Way
-from gradcam_hooks.results.diagnosis import Diagnosis, diagnose
+from gradcam_hooks.results.diagnosis import Diagnosis, diagnose, is_coarse
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.runs.belonging import output_axes
 from gradcam_hooks.runs.run import Asked, NoPath, Run, look, summed
@@ -97,9 +99,12 @@ def answer(
                 f"no gradient can flow. {end} Name a layer behind it, or let it compute in torch.",
                 end,
             ) from error
-        if reach and taps.call is None and run.inputs.place != inputs.place:
+        if reach and taps.call in (None, -1) and run.inputs.place != inputs.place:
             label = describe(run.layers[0].label)
-            raise LayoutError(f"layer {label} sees another input than the image.")
+            raise LayoutError(
+                f"layer {label} sees another input than the image. Say which input is meant, "
+                "image=..., or which call, call=0, 1, ..., or name another layer."
+            )
         try:
             with switched(EXACT_PRODUCTS), _uncast(run.scores):
                 run, raws, zero = _raws(question, run, reach=reach)
@@ -133,15 +138,18 @@ def answer(
     if len(finished) > 1:  # maps that cancel each other leave nothing either
         blank |= maps.detach().flatten(scores.ndim).amax(-1) <= 0
     hints = {}
+    if row.looks == "layer" and all(is_coarse(raw.shape[scores.ndim :]) for raw in raws):
+        finer = finer_than(asked.model, inputs, is_coarse)
+        hints["coarse"] = f"{finer!r} is finer." if finer else ""
     if bool(blank.any()):  # a blank map is worth another pass that finds the cause
         if not all(bool(raw.isfinite().all()) for raw in raws):
             bad = first_non_finite(asked.model, inputs)
             hints["non-finite"] = f"The first module to give one is {bad}." if bad else ""
         if bool(zero.any()):
             score = summed(asked, target, inputs.batch)
-            works = reached(asked.model, inputs, score)
+            works = next(reached(asked.model, inputs, score), None)
             told = PROBABILITY_HINT.format(kind=probability) if probability else ""
-            hints["zero-gradient"] = f"{told} It reaches {works[-1]!r}." if works else told
+            hints["zero-gradient"] = f"{told} It reaches {works.name!r}." if works else told
     flat = [raw.detach().flatten(0, scores.ndim - 1) for raw in raws]
     words = diagnose(flat, zero.flatten(), blank.flatten(), hints)
     return Explanation(

@@ -6,7 +6,7 @@ State lives in the open taps alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
@@ -27,8 +27,9 @@ from gradcam_hooks.errors import (
 )
 from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare, is_picture, prepared
 from gradcam_hooks.images.pictures import Picture
+from gradcam_hooks.layout.auto import Candidate, candidates, last
 from gradcam_hooks.layout.pattern import parse
-from gradcam_hooks.layout.table import reached, spatial
+from gradcam_hooks.layout.survey import Survey
 from gradcam_hooks.maps import FUSIONS
 from gradcam_hooks.methods import Method, method_of
 from gradcam_hooks.methods.options import check_call, check_options
@@ -36,7 +37,7 @@ from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.models.labels import labels_of
 from gradcam_hooks.models.presets import own_preprocess
 from gradcam_hooks.network.final_softmax import remembering
-from gradcam_hooks.network.hooks import Taps
+from gradcam_hooks.network.hooks import Call, Taps
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import LayerSpec, find, unwrap
 from gradcam_hooks.network.outputs import OutputSpec
@@ -182,7 +183,7 @@ class Explainer:
         self._rank = None if axes is None else len(parse(axes, "axes").axes)
         self._open = False
         self._taps: Taps | None = None
-        self._chosen: dict[tuple[int, ...], str] = {}
+        self._chosen: dict[tuple[int, ...], Candidate] = {}
         self._own: list[tuple[Prepare, str]] = []  # the network's own preprocessing, once asked
 
     @classmethod
@@ -198,9 +199,9 @@ class Explainer:
         if not self._open:
             # Where "auto" is to choose, nothing can be opened before there is an input.
             if self._question.row.looks != "layer":
-                self._taps = self._tap([])
+                self._taps = self._tap([], self.call)
             elif not self._automatic:
-                self._taps = self._tap(find(self.model, self.layer))
+                self._taps = self._tap(find(self.model, self.layer), self.call)
             if self._taps is not None:
                 self._taps.__enter__()
             self._open = True
@@ -279,27 +280,28 @@ class Explainer:
     def _automatic(self) -> bool:
         return isinstance(self.layer, str) and self.layer == "auto"
 
-    def _tap(self, names: Sequence[str]) -> Taps:
-        return Taps(self.model, names, call=self.call)
+    def _tap(self, names: Sequence[str], call: Call) -> Taps:
+        return Taps(self.model, names, call=call)
 
     def _choose(self, inputs: Inputs, target: Target) -> Explanation:
         """The last layer that is spatial and that gradients reach; asked once per image shape."""
         shape = tuple(inputs.image.shape[1:])
         known = self._chosen.get(shape)
-        names = self._candidates(inputs, target)
+        score = summed(self._question.asked, target, inputs.batch)
+        others = candidates(self.model, inputs, score, self.call)
         unread: list[LayoutError] = []
-        for name in chain([known] if known else [], names):
-            with self._tap([name]) as taps, suppress(NoPath):
+        for one in chain([known] if known else [], others):
+            with self._tap([one.name], one.call) as taps, suppress(NoPath):
                 try:
-                    explanation = answer(self._question, taps, inputs, target, reach=name != known)
+                    explanation = answer(self._question, taps, inputs, target, reach=one != known)
                 except LayoutError as error:
                     unread.append(error)
                     if self._question.asked.layout is not None or len(unread) == _MOST_UNREAD:
                         raise unread[0] from None
                     continue  # the next one may be plainer
-                if name == known and _unreached(explanation):
+                if one == known and _unreached(explanation):
                     continue  # it served another target, which this one has no path to
-                self._chosen[shape] = name
+                self._chosen[shape] = one
                 return explanation
         if unread:
             raise unread[0]
@@ -312,22 +314,15 @@ class Explainer:
 
     def _why(self, inputs: Inputs, target: Target) -> str:
         """What is known of why no gradient comes, even to the last spatial layer."""
-        with self._tap([spatial(self.model, inputs, self.call)[-1]]) as taps:
+        found = last(Survey(self.model, inputs, gradients=False), self.call)
+        with self._tap([found.name], self.call if found.calls == 1 else -1) as taps:
             try:
-                found = answer(self._question, taps, inputs, target)
+                explanation = answer(self._question, taps, inputs, target)
             except NoPath as error:
                 return error.end
-        first = found.diagnosis[0]
+        first = explanation.diagnosis[0]
         word = first if isinstance(first, str) else first[0]
         return word.message if word == "zero-gradient" else ""
-
-    def _candidates(self, inputs: Inputs, target: Target) -> Iterator[str]:
-        """The last spatial layer, which nearly always will do; then those that gradients reach."""
-        last = spatial(self.model, inputs, self.call)[-1]
-        yield last
-        score = summed(self._question.asked, target, inputs.batch)
-        names = reached(self.model, inputs, score, self.call)
-        yield from (name for name in reversed(names) if name != last)
 
     def _read(
         self, inputs: tuple[object, ...]

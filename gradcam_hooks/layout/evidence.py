@@ -15,7 +15,6 @@ from torch import nn
 
 __all__ = [
     "Extra",
-    "beside_the_image",
     "channel_order",
     "channel_order_around",
     "extra_tokens",
@@ -172,17 +171,6 @@ def is_position(module: nn.Module) -> bool:
     """Whether the module's class says that it tells of places, and so nothing of the image."""
     kind = type(module).__name__.lower()
     return "position" in kind or "posembed" in kind
-
-
-def beside_the_image(name: str, modules: Mapping[str, nn.Module]) -> bool:
-    """Whether a layer is a part of an attention, or tells of places alone.
-
-    Queries, scores and embeddings of places only look like feature maps.
-    """
-    around = list(outwards(name))[:-1]
-    return any(is_attention(modules[one]) for one in around[1:]) or any(
-        is_position(modules[one]) for one in around
-    )
 
 
 def frame_strides(modules: Mapping[str, nn.Module]) -> set[int] | None:

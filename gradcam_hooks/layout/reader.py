@@ -38,6 +38,7 @@ from gradcam_hooks.layout.reading import Layout, ToldLayout, bind
 from gradcam_hooks.layout.rules import infer, input_axes, said
 from gradcam_hooks.layout.shorthands import PROBE
 from gradcam_hooks.layout.stem import Stem, stem_watched
+from gradcam_hooks.network.attending import are_weights
 from gradcam_hooks.network.hooks import Tapped
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe, named
@@ -273,7 +274,7 @@ class _Reader:
             return False
         if self.place is None and stem.channel != axes.channel_axis:
             return False
-        if _rows_sum_to_one(self.tapped.tap.activation) or self._pairs(layout.space):
+        if are_weights(self.tapped.tap.activation) or self._pairs(layout.space):
             return False
         if stem.folded and self.shape[0] == self.inputs.batch:
             return False  # frames that were folded into the batch stand elsewhere now
@@ -384,13 +385,3 @@ def _sizes(layout: Layout) -> list[int | None]:
 def _is_grid(axis: Axis) -> bool:
     """Whether several words of space share an axis."""
     return len(axis.factors) > 1 and all(one.word != BATCH for one in axis.factors)
-
-
-def _rows_sum_to_one(activation: Tensor) -> bool:
-    """Whether these may be the weights of an attention: rows of one length that add up to one."""
-    if activation.ndim < 3 or activation.shape[-1] < 2:
-        return False
-    if activation.shape[-1] != activation.shape[-2]:
-        return False
-    sums = activation.detach().float().sum(-1)
-    return bool((activation >= 0).all() and (sums - 1).abs().max() < 1e-2)

@@ -1,51 +1,34 @@
 """The table of the layers that ran: what each gave, how often, and whether gradients reach it.
 
-One forward pass with a hook on every module, and for the gradients one backward pass through a
-tap on every module. `layer="auto"` needs the first half alone, as a rule.
+One forward pass with a tap on every module, and one backward pass for the gradients.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from gradcam_hooks.errors import LayerError, LayoutError, OutputError
-from gradcam_hooks.layout.evidence import beside_the_image
-from gradcam_hooks.layout.input_axes import InputAxes
-from gradcam_hooks.layout.reader import Watched, by_rules
-from gradcam_hooks.layout.reading import Layout
+from gradcam_hooks.errors import OutputError
+from gradcam_hooks.layout.auto import reached_in
+from gradcam_hooks.layout.survey import Survey, Visit
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooking import hooked
-from gradcam_hooks.network.hooks import Call
 from gradcam_hooks.network.inputs import Inputs
-from gradcam_hooks.network.modules import describe, hookable, named, unwrap
-from gradcam_hooks.network.outputs import (
-    OutputSpec,
-    choose,
-    find_logits,
-    main_tensor,
-    told_grid,
-    with_tensor,
-)
+from gradcam_hooks.network.modules import describe, hookable, unwrap
+from gradcam_hooks.network.outputs import OutputSpec, choose, find_dense, find_logits
 from gradcam_hooks.network.places import ImageSpec
 from gradcam_hooks.network.refused import refusals_told
 from gradcam_hooks.network.state import untouched
-from gradcam_hooks.network.tap import Tap
-from gradcam_hooks.network.tree import children, tensors
+from gradcam_hooks.network.tree import tensors
 
-__all__ = ["LayerRow", "LayerTable", "first_non_finite", "layers", "reached", "reaches", "spatial"]
-
-
-Score = Callable[[object], Tensor]
-"""From the model's output to the number whose gradient is asked, in the graph."""
+__all__ = ["LayerRow", "LayerTable", "first_non_finite", "layers"]
 
 
 @dataclass(frozen=True)
@@ -138,54 +121,6 @@ class LayerTable(Sequence[LayerRow]):
         return text.getvalue().rstrip()
 
 
-@dataclass
-class _Visit:
-    name: str
-    calls: int = 0
-    output: object = None
-    grid: tuple[int, ...] | None = None
-    tap: Tap | None = None
-
-
-@dataclass
-class _Record:
-    """What every module gave, in the order in which they last finished."""
-
-    model: nn.Module
-    gradients: bool
-    visits: dict[str, _Visit] = field(default_factory=dict)
-    output: object = None
-    axes: InputAxes | None = None
-    seen: Watched | None = None
-
-    def visit(self, name: str, output: object) -> object:
-        visit = self.visits.pop(name, None) or _Visit(name)
-        self.visits[name] = visit
-        visit.calls += 1
-        given = main_tensor(output)
-        visit.output = _shape(output) if given is None else tuple(given.shape)
-        visit.grid = told_grid(output)
-        if self.gradients and given is not None and given.is_floating_point():
-            visit.tap = Tap(given, "cut")
-            return with_tensor(output, given, visit.tap.downstream())
-        return None
-
-    def run(self, inputs: Inputs) -> None:
-        modules = hookable(self.model)
-        with (
-            hooked(modules, self.visit),
-            Watched.over(self.model, inputs) as seen,
-            torch.set_grad_enabled(self.gradients),
-        ):
-            self.output = inputs.copied().call(self.model)
-        self.seen, self.axes = seen, seen.axes(self.model, inputs)
-
-
-def _shape(output: object) -> str:
-    count = sum(1 for _ in tensors(output))
-    return f"{type(output).__name__} of {count} tensor{'s' * (count != 1)}"
-
-
 def layers(
     model: nn.Module,
     *inputs: object,
@@ -211,80 +146,18 @@ def layers(
     """
     model = unwrap(model)
 
-    def work() -> tuple[list[LayerRow], list[LayerRow]]:
+    def work() -> tuple[LayerRow, ...]:
         if image is None or isinstance(image, str | int):
             given = Inputs.of(model, inputs, kwargs, image=image)
         else:  # an argument of the model's that is called so
             given = Inputs.of(model, inputs, {"image": image, **kwargs})
         with remembering(output):
-            return _with_gradients(model, given, partial(_predicted, output))
+            survey = Survey(model, given, gradients=True)
+            best = next(reached_in(survey, partial(_predicted, output)), None)
+        return tuple(_row(one, model, best=one is best) for one in survey.visits())
 
     with refusals_told(model):
-        rows, fit = untouched(model, work)
-    best = next((row.name for row in reversed(fit) if row.gradient), None)
-    return LayerTable(
-        type(model).__name__, tuple(replace(row, recommended=row.name == best) for row in rows)
-    )
-
-
-def spatial(model: nn.Module, inputs: Inputs, call: Call = None) -> list[str]:
-    """The layers whose output is spatial, as they ran; one forward pass without gradients.
-
-    Those that ran several times are none, unless ``call`` says which of their calls is meant.
-
-    Call it, and `reached`, with the model's state already looked after (`untouched`).
-
-    Raises:
-        LayerError: there is none.
-    """
-    record = _Record(model, gradients=False)
-    record.run(inputs)
-    rows = _rows(record, inputs.image)
-    names = [row.name for row in _fit(rows, record.output, inputs.image, call)]
-    several = [row for row in rows if row.spatial and row.name and row.calls > 1]
-    if not names and several and call is None:
-        calls = several[-1].calls
-        raise LayerError(
-            f"every spatial layer of {type(model).__name__} runs several times in one forward "
-            f"pass ({several[-1].name!r} {calls} times). Pass call=0 ... call={calls - 1} for "
-            "one of them, or call='all' for a map of each."
-        )
-    if not names:
-        raise LayerError(
-            f"no layer of {type(model).__name__} gives a spatial output that is read without "
-            "doubt, so layer='auto' has nothing to choose. Name a layer; "
-            "gradcam_hooks.layers(model, x) lists those that ran."
-        )
-    return names
-
-
-def reached(model: nn.Module, inputs: Inputs, score: Score, call: Call = None) -> list[str]:
-    """The spatial layers that the gradient of a score of the output reaches, as they ran."""
-    _, fit = _with_gradients(model, inputs, score, call)
-    return [row.name for row in fit if row.gradient]
-
-
-def _with_gradients(
-    model: nn.Module, inputs: Inputs, score: Score, call: Call = None
-) -> tuple[list[LayerRow], list[LayerRow]]:
-    """The rows of the table, and those fit for ``"auto"``, by one forward and backward pass."""
-    record = _Record(model, gradients=True)
-    record.run(inputs)
-    taps = [visit.tap for visit in record.visits.values() if visit.tap is not None]
-    with torch.enable_grad():
-        total = score(record.output)
-    if total.requires_grad:
-        edges = [tap.edge for tap in taps if tap.edge is not None]
-        torch.autograd.grad(total, edges, allow_unused=True)
-    rows = _rows(record, inputs.image)
-    return rows, _fit(rows, record.output, inputs.image, call)
-
-
-def reaches(gradient: Tensor | None, lead: int = 1) -> bool:
-    """Whether a gradient ``(*lead, channels, *space)`` is there on more than one position."""
-    if gradient is None:
-        return False
-    return bool((gradient.ne(0).any(lead).flatten(lead).sum(-1) > 1).any())
+        return LayerTable(type(model).__name__, untouched(model, work))
 
 
 def first_non_finite(model: nn.Module, inputs: Inputs) -> str | None:
@@ -300,93 +173,26 @@ def first_non_finite(model: nn.Module, inputs: Inputs) -> str | None:
     return describe(found[0]) if found else None
 
 
-def _fit(rows: Sequence[LayerRow], output: object, image: Tensor, call: Call) -> list[LayerRow]:
-    """The layers that ``"auto"`` may take.
-
-    The last ones of a segmentation network give its logits, whose channels are the classes: a map
-    of these would be the answer itself, so they are none.
-    """
-    fit = [row for row in rows if row.spatial and row.name and _ran(row.calls, call)]
-    classes = _dense_classes(output, image.ndim)
-    before = len(fit)
-    while before and fit[before - 1].channels == classes:
-        before -= 1
-    return fit[:before] or fit
-
-
-def _ran(calls: int, call: Call) -> bool:
-    """Whether one call is meant without doubt, or all."""
-    if call is None:
-        return calls == 1
-    return not isinstance(call, int) or -calls <= call < calls
-
-
-def _dense_classes(output: object, axes: int) -> int | None:
-    """How many classes the logits of a segmentation tell of; None for any other output."""
-    parts = dict(children(output))
-    found = [parts[key] for key in ("logits", "out") if key in parts] or list(tensors(output))
-    dense = [one for one in found if isinstance(one, Tensor) and one.ndim >= max(axes - 1, 3)]
-    if len(dense) != 1 or dense[0].ndim > axes:
-        return None
-    return dense[0].shape[1] if dense[0].ndim == axes else 1
-
-
 def _predicted(spec: OutputSpec, output: object) -> Tensor:
-    """The predicted class's score, summed over the images."""
+    """The predicted class's score, summed over the images and their positions."""
     chosen = choose(output, spec)
-    try:
-        logits = find_logits(chosen)
-    except OutputError:
-        # The table is what a user looks at to find out; any score shows where gradients go.
-        return torch.stack([t.float().sum() for t in tensors(chosen) if t.requires_grad]).sum()
-    return logits.amax(1).sum() if logits.ndim == 2 else logits.sum()
+    for find in (find_logits, find_dense):
+        with suppress(OutputError):
+            logits = find(chosen)
+            return (logits.amax(1) if logits.ndim > 1 else logits).sum()
+    # The table is what a user looks at to find out; any score shows where gradients go.
+    return torch.stack([t.float().sum() for t in tensors(chosen) if t.requires_grad]).sum()
 
 
-def _reached(gradient: Tensor | None, layout: Layout | None) -> bool:
-    if gradient is None or layout is None or math.prod(layout.space) == 1:
-        return gradient is not None and bool(gradient.any())
-    return reaches(layout.channels_first(gradient))
-
-
-def _rows(record: _Record, image: Tensor) -> list[LayerRow]:
-    modules, axes, seen = named(record.model), record.axes, record.seen
-    assert axes is not None  # the record has run
-    assert seen is not None
-    size = seen.size(axes, image)
-    rows = []
-    for visit in record.visits.values():
-        layout = None
-        if isinstance(visit.output, tuple) and len(visit.output) > 2:
-            with suppress(LayoutError):
-                layout = by_rules(
-                    visit.output,
-                    size,
-                    visit.name,
-                    modules,
-                    axes,
-                    len(image),
-                    seen.stem,
-                    visit.grid,
-                )
-        spatial = (
-            layout is not None
-            and math.prod(layout.space) > 1
-            and isinstance(visit.output, tuple)
-            and not beside_the_image(visit.name, modules)
-        )
-        reached: bool | None = None
-        if record.gradients:
-            reached = visit.tap is not None and _reached(visit.tap.gradient, layout)
-        rows.append(
-            LayerRow(
-                name=visit.name,
-                type=type(modules[visit.name]).__name__,
-                shape=visit.output if isinstance(visit.output, tuple) else str(visit.output),
-                layout="" if layout is None else str(layout),
-                calls=visit.calls,
-                gradient=reached,
-                spatial=spatial,
-                channels=None if layout is None else layout.channels,
-            )
-        )
-    return rows
+def _row(visit: Visit, model: nn.Module, *, best: bool) -> LayerRow:
+    return LayerRow(
+        name=visit.name,
+        type=type(model.get_submodule(visit.name)).__name__,
+        shape=visit.output,
+        layout="" if visit.layout is None else str(visit.layout),
+        calls=visit.calls,
+        gradient=visit.reached,
+        spatial=visit.spatial,
+        recommended=best,
+        channels=None if visit.layout is None else visit.layout.channels,
+    )

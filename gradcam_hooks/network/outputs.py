@@ -19,7 +19,9 @@ __all__ = [
     "OutputSpec",
     "choose",
     "class_logits",
+    "described",
     "detached",
+    "find_dense",
     "find_logits",
     "flat_logits",
     "main_tensor",
@@ -86,7 +88,7 @@ def find_logits(output: object) -> Tensor:
     if len(candidates) == 1:
         return candidates[0]
     found = "no tensor of shape (batch, classes)" if not candidates else "several that could be"
-    shown = drawn(output) or _what(output)
+    shown = described(output)
     raise OutputError(
         f"looking for the logits in the model's output, found {found}. It is\n{shown}\n"
         "Pass output= a key, an index or a function that takes the output and returns the logits."
@@ -96,6 +98,27 @@ def find_logits(output: object) -> Tensor:
 def flat_logits(logits: Tensor) -> Tensor:
     """Logits ``(batch, classes, 1, ...)``, as heads of convolutions give them, without the ones."""
     return logits.flatten(1) if logits.ndim > 2 and logits[0, :1].numel() == 1 else logits
+
+
+def find_dense(output: object) -> Tensor:
+    """The logits ``(batch, classes, *space)`` in a segmentation's output.
+
+    Raises:
+        OutputError: no such tensor, or more than one that could be meant.
+    """
+    parts = dict(children(output))
+    named = [part for key in ("logits", "out") if isinstance(part := parts.get(key), Tensor)]
+    found = named or [t for t in tensors(output) if t.ndim >= 4 and t.is_floating_point()]
+    if isinstance(output, Tensor):
+        found = [output]
+    if len(found) != 1 or found[0].ndim < 3 or not found[0].is_floating_point():
+        shown = described(output)
+        raise OutputError(
+            "looking for the logits of a segmentation, (batch, classes, *space), in the model's "
+            f"output. It is\n{shown}\nPass output= a key, an index or a function that takes the "
+            "output and returns them."
+        )
+    return found[0]
 
 
 def class_logits(output: object, batch: int) -> Tensor | None:
@@ -177,7 +200,12 @@ def detached(output: object) -> object:
     return mapped(output, Tensor.detach, strict=False)
 
 
+def described(output: object) -> str:
+    """The structure of an output, for an error's text."""
+    return drawn(output) or _what(output)
+
+
 def _what(output: object) -> str:
     if isinstance(output, Tensor):
-        return f"one tensor of shape {tuple(output.shape)}"
+        return f"a tensor of shape {tuple(output.shape)}, {output.dtype}"
     return f"a {type(output).__name__}"

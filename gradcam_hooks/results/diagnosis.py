@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["Diagnosis", "diagnose"]
+__all__ = ["Diagnosis", "diagnose", "is_coarse"]
 
 
 class Diagnosis(str):
     """A word on one map, with the message behind it.
 
-    The words: ``"ok"``, ``"all-negative"``, ``"zero-gradient"``, ``"constant"``, ``"non-finite"``.
+    The words: ``"ok"``, ``"all-negative"``, ``"zero-gradient"``, ``"constant"``, ``"non-finite"``,
+    ``"coarse"``.
 
     Attributes:
         message: the likely cause and the next step; empty for ``"ok"``.
@@ -52,7 +53,19 @@ _MESSAGES = {
         "the map has a NaN or an infinity, so it is blank. Look for it in the input and the "
         "weights, or run in float32."
     ),
+    "coarse": (
+        "the layer has fewer than four cells along every axis, too few to point at anything. Take "
+        "an earlier layer or a larger image."
+    ),
 }
+
+_COARSE = 4
+"""With fewer cells along every axis a map cannot point."""
+
+
+def is_coarse(space: Sequence[int]) -> bool:
+    """Whether a map of so many cells has too few to point at anything."""
+    return max(space) < _COARSE
 
 
 def diagnose(
@@ -69,10 +82,11 @@ def diagnose(
     finite = torch.stack([one.flatten(1).isfinite().all(1) for one in raw]).all(0)
     negative = torch.stack([one.flatten(1).amax(1) <= 0 for one in raw]).all(0)
     some = torch.stack([one.flatten(1).amin(1) < 0 for one in raw]).any(0)
+    fine = "coarse" if all(is_coarse(one.shape[1:]) for one in raw) else "ok"
     words = []
     rows = torch.stack([finite, zero, negative & some, blank]).T.tolist()
     for is_finite, is_zero, is_negative, is_blank in rows:
-        word = "ok"
+        word = fine
         if not is_finite:
             word = "non-finite"
         elif is_zero:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import OutputError, TargetError
-from gradcam_hooks.network.tree import drawn
+from gradcam_hooks.network.outputs import described
 
-__all__ = ["described", "detections", "labelled", "legal", "number", "numbered", "whole"]
+__all__ = ["detections", "labelled", "legal", "number", "numbered", "whole"]
 
 
 def whole(value: object, name: str) -> int:
@@ -87,13 +87,6 @@ def legal(number: int, count: int, what: str = "class") -> None:
         plural = f"{what}es" if what.endswith(("s", "x")) else f"{what}s"
         legal = f"{plural} 0 to {count - 1}" if count else f"no {plural}"
         raise TargetError(f"{what} {number} is out of range: this output has {legal}.")
-
-
-def described(output: object) -> str:
-    """The structure of an output, for an error's text."""
-    if isinstance(output, Tensor):
-        return f"a tensor of shape {tuple(output.shape)}, {output.dtype}"
-    return drawn(output) or f"a {type(output).__name__}"
 
 
 def detections(output: object) -> list[Mapping[str, Tensor]] | None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import OutputError, TargetError
 from gradcam_hooks.network.final_softmax import final_softmax
-from gradcam_hooks.network.outputs import find_logits, flat_logits
+from gradcam_hooks.network.outputs import class_logits, find_logits, flat_logits
 from gradcam_hooks.network.tree import children
 from gradcam_hooks.targets.boxes import Box
 from gradcam_hooks.targets.checks import detections, labelled
@@ -179,7 +179,7 @@ def _class_logits(output: object, batch: int) -> Tensor:
     Raises:
         OutputError: the output is none such; says what may be asked of it.
     """
-    most = most_predicted(output)
+    most = most_predicted(output) if class_logits(output, batch) is None else ""
     if most:
         raise OutputError(
             f"a class is asked for, and this output is a segmentation's: {most} Say which class "

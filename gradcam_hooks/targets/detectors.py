@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.errors import OutputError, TargetError
+from gradcam_hooks.network.outputs import described
 from gradcam_hooks.network.tree import children, tensors
-from gradcam_hooks.targets.checks import described, detections, legal
+from gradcam_hooks.targets.checks import detections, legal
 
 __all__ = ["Candidates", "Head", "candidates"]
 

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from gradcam_hooks.checks import check_count, check_range
 from gradcam_hooks.errors import OutputError, TargetError
-from gradcam_hooks.network.outputs import find_logits
-from gradcam_hooks.targets.checks import described, labelled, legal, number, numbered
+from gradcam_hooks.network.outputs import described, find_logits
+from gradcam_hooks.targets.checks import labelled, legal, number, numbered
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from gradcam_hooks.checks import check_one_of
 from gradcam_hooks.errors import OutputError, TargetError
-from gradcam_hooks.network.outputs import find_logits, flat_logits
+from gradcam_hooks.network.outputs import described, find_logits, flat_logits
 from gradcam_hooks.network.tree import children, tensors
-from gradcam_hooks.targets.checks import described, labelled, legal, number, numbered, whole
+from gradcam_hooks.targets.checks import labelled, legal, number, numbered, whole
 
 __all__ = ["Binary", "Difference", "How", "Regression", "Similarity"]
 

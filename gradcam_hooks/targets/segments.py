@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gradcam_hooks.errors import OutputError, TargetError
-from gradcam_hooks.network.tree import children, tensors
-from gradcam_hooks.targets.checks import described, labelled, legal, number, numbered, whole
+from gradcam_hooks.network.outputs import find_dense
+from gradcam_hooks.targets.checks import labelled, legal, number, numbered, whole
 
 __all__ = ["Segment", "Where", "most_predicted"]
 
@@ -95,13 +95,13 @@ class Segment:
         """The same with the region predicted in ``output``, if that is what it asks for."""
         if self.where is not None:
             return self
-        logits = _dense(output).detach()
+        logits = find_dense(output).detach()
         legal(number(self.label), logits.shape[1])
         return replace(self, where=self._predicted(logits).bool())
 
     def __call__(self, output: object) -> Tensor:
         """``(batch, classes, *space)`` to ``(batch,)``."""
-        logits = _dense(output)
+        logits = find_dense(output)
         legal(number(self.label), logits.shape[1])
         label = logits[:, number(self.label)]
         if isinstance(self.where, tuple):
@@ -173,7 +173,7 @@ def most_predicted(output: object) -> str:
     Empty where the output is none: nothing in it, or more than one part, has such axes.
     """
     try:
-        logits = _dense(output).detach()
+        logits = find_dense(output).detach()
     except OutputError:
         return ""
     if logits.ndim < 4 or not logits.numel() or logits[0, 0].numel() == 1:
@@ -197,19 +197,3 @@ def _mask(mask: Tensor) -> Tensor:
     if mask.is_floating_point() and not bool((mask >= 0).all() and mask.isfinite().all()):
         raise TargetError("a mask of weights has no negative number, NaN or infinity.")
     return mask
-
-
-def _dense(output: object) -> Tensor:
-    """The logits ``(batch, classes, *space)`` in a segmentation's output."""
-    parts = dict(children(output))
-    named = [part for key in ("logits", "out") if isinstance(part := parts.get(key), Tensor)]
-    found = named or [t for t in tensors(output) if t.ndim >= 4 and t.is_floating_point()]
-    if isinstance(output, Tensor):
-        found = [output]
-    if len(found) != 1 or found[0].ndim < 3 or not found[0].is_floating_point():
-        raise OutputError(
-            "looking for the logits of a segmentation, (batch, classes, *space), in the model's "
-            f"output. It is\n{described(output)}\nPass output= a key, an index or a function that "
-            "takes the output and returns them."
-        )
-    return found[0]

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.errors import OutputError, TargetError
-from gradcam_hooks.network.outputs import find_logits
-from gradcam_hooks.targets.checks import described, labelled, legal, whole
+from gradcam_hooks.network.outputs import described, find_logits
+from gradcam_hooks.targets.checks import labelled, legal, whole
 
 __all__ = ["Token"]
 

@@ -64,7 +64,7 @@ def test_the_example_of_each_kind(kind: str, capsys: pytest.CaptureFixture[str])
         result = names["result"]
         assert isinstance(result, gh.Explanation)
         # Weights are drawn: a class may have nothing to speak for it, but never no gradient.
-        assert set(result.diagnosis) <= {"ok", "all-negative"}
+        assert set(result.diagnosis) <= {"ok", "all-negative", "coarse"}
         assert isinstance(result.raw, Tensor)
         raw = result.raw.detach().flatten(1)
         assert (raw.std(1) > 0.01 * raw.abs().amax(1)).all()

@@ -95,7 +95,12 @@ def test_unfolded_patches_are_folded_or_refused(name: str) -> None:
     ("name", "options", "weights", "auto"),
     [
         ("convit_tiny", _CONVIT, "blocks.1.attn.attn_drop", "blocks.1.norm1"),
-        ("cait_xxs24_224", {"depth": 2}, "blocks.1.attn.proj_l", "blocks"),
+        (
+            "cait_xxs24_224",
+            {"depth": 2},
+            "blocks.1.attn.proj_l",
+            "blocks_token_only.1.norm1",
+        ),
     ],
 )  # fmt: skip
 def test_the_weights_of_an_attention_are_no_map(
@@ -105,7 +110,7 @@ def test_the_weights_of_an_attention_are_no_map(
     net, x = drawn(zoo(name, img_size=64, **options)), images((2, 3, 64, 64))
     with pytest.raises(gh.LayoutError, match="within an attention, where two axes of one length"):
         gh.explain(net, x, weights)
-    result = explained(net, tokens(int(auto != "blocks"), 16, 16), None, x)
+    result = explained(net, tokens(1, 16, 16), None, x)
     assert result.layers == (auto,)
 
 

@@ -112,7 +112,7 @@ def test_each_call_of_a_shared_trunk() -> None:
     torch.manual_seed(1)
     net = drawn(Siamese())
     pair = images((2, 3, 16, 24)), images((2, 3, 16, 24), 8)
-    with pytest.raises(gh.LayerError, match=r"'trunk' 2 times\). Pass call=0 ... call=1"):
+    with pytest.raises(gh.LayoutError, match=r"'trunk#1' sees another input.*call=0, 1"):
         gh.explainer("gradcam", net)(*pair)
 
     def score(output: object) -> Tensor:

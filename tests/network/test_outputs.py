@@ -69,7 +69,7 @@ def test_none_and_wrong_parts_are_errors() -> None:
         find_logits("nothing")
     with pytest.raises(gh.OutputError, match=r"has no part 'c'"):
         choose({"a": LOGITS}, "c")
-    with pytest.raises(gh.OutputError, match=r"returns one tensor of shape \(2, 5\)"):
+    with pytest.raises(gh.OutputError, match=r"returns a tensor of shape \(2, 5\)"):
         choose(LOGITS, 0)
 
 

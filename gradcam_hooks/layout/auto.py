@@ -1,0 +1,188 @@
+"""Which layer ``layer="auto"`` takes: the last whose space the gradient of the score reaches.
+
+A layer that runs several times counts by its last call. The inside of an attention is none, and
+neither are the logits of a segmentation, whose map would be the answer itself. Knows layouts and
+the model's output; the score is a function that is handed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from gradcam_hooks.errors import LayerError, OutputError
+from gradcam_hooks.layout.survey import Survey, Visit
+from gradcam_hooks.network.final_softmax import hand_on
+from gradcam_hooks.network.hooks import Call
+from gradcam_hooks.network.inputs import Inputs
+from gradcam_hooks.network.outputs import find_logits, flat_logits
+from gradcam_hooks.network.tree import mapped, tensors
+
+__all__ = ["Candidate", "Score", "candidates", "finer_than", "last", "reached", "reached_in"]
+
+Score = Callable[[object], Tensor]
+"""From the model's output to the number whose gradient is asked, in the graph."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A layer that ``"auto"`` may take, and which of its calls.
+
+    Attributes:
+        name: its dotted name.
+        call: as the user said; where nobody did, the last (-1) of several.
+    """
+
+    name: str
+    call: Call
+
+
+def candidates(
+    model: nn.Module, inputs: Inputs, score: Score, call: Call = None
+) -> Iterator[Candidate]:
+    """The layers to try, the best first: the last to run, which nearly always will do, at the
+    price of one forward pass without gradients; then those that the score's gradient reaches.
+
+    Call it, and the others, with the model's state already looked after (`untouched`).
+
+    Raises:
+        LayerError: there is none.
+    """
+    survey = Survey(model, inputs, gradients=False)
+    dense = _dense(survey.output, inputs.image.ndim)
+    found = last(survey, call)
+    if not dense or (len(dense) == 1 and not _has_logits(survey.output)):
+        classes = {_classes(one, inputs.image.ndim) for one in dense}
+        found = next(_ahead_of_logits(_fit(survey, call), classes))
+        yield _candidate(found, call)
+    for one in reached(model, inputs, score, call):
+        if one.name != found.name or dense:
+            yield one
+
+
+def last(survey: Survey, call: Call = None) -> Visit:
+    """The last layer with space to run.
+
+    Raises:
+        LayerError: there is none.
+    """
+    found = next(_fit(survey, call), None)
+    if found is None:
+        raise LayerError(
+            f"no layer of {type(survey.model).__name__} gives a spatial output that is read "
+            "without doubt, so layer='auto' has nothing to choose. Name a layer; "
+            "gradcam_hooks.layers(model, x) lists those that ran."
+        )
+    return found
+
+
+def reached(
+    model: nn.Module, inputs: Inputs, score: Score, call: Call = None
+) -> Iterator[Candidate]:
+    """The layers with space that the gradient of a score of the output reaches, the last first."""
+    survey = Survey(model, inputs, gradients=True)
+    return (_candidate(one, call) for one in reached_in(survey, score, call))
+
+
+def reached_in(survey: Survey, score: Score, call: Call = None) -> Iterator[Visit]:
+    """The same of a pass that has been, with a tap on every layer."""
+    taken: list[tuple[Tensor, Tensor]] = []
+
+    def alias(tensor: Tensor) -> Tensor:
+        if not (tensor.requires_grad and tensor.is_floating_point()):
+            return tensor
+        here = tensor.view_as(tensor)
+        hand_on(tensor, here)
+        taken.append((tensor, here))
+        return here
+
+    with torch.enable_grad():
+        total = score(mapped(survey.output, alias, strict=False))
+    read: list[Tensor] = []
+    if total.requires_grad:
+        given = torch.autograd.grad(
+            total, [here for _, here in taken], allow_unused=True, retain_graph=True
+        )
+        pairs = zip(taken, given, strict=True)
+        read = [one for (one, _), grad in pairs if grad is not None and bool(grad.any())]
+    survey.backward(total)
+    axes = survey.inputs.image.ndim
+    classes = {_classes(one, axes) for one in _dense(read, axes)}
+    return _ahead_of_logits((one for one in _fit(survey, call) if one.reached), classes)
+
+
+_Sizes = tuple[int, ...]
+_FINER: WeakKeyDictionary[nn.Module, dict[_Sizes, str | None]] = WeakKeyDictionary()
+"""What was found, which costs a pass."""
+
+
+def finer_than(
+    model: nn.Module, inputs: Inputs, is_coarse: Callable[[Sequence[int]], bool]
+) -> str | None:
+    """The last layer whose space is not coarse; None where there is none. Asked once a shape."""
+    known, shape = _FINER.setdefault(model, {}), tuple(inputs.image.shape)
+    if shape not in known:
+        fit = _fit(Survey(model, inputs, gradients=False), None)
+        fine = (one.name for one in fit if one.layout and not is_coarse(one.layout.space))
+        known[shape] = next(fine, None)
+    return known[shape]
+
+
+def _candidate(visit: Visit, call: Call) -> Candidate:
+    return Candidate(visit.name, -1 if call is None and visit.calls > 1 else call)
+
+
+def _fit(survey: Survey, call: Call) -> Iterator[Visit]:
+    """The layers with space, the last first; parts of attentions only where there is no other."""
+    inside = []
+    for visit in survey.visits(last_first=True):
+        if visit.name and visit.cells > 1 and _ran(visit.calls, call):
+            if visit.spatial:
+                yield visit
+            else:
+                inside.append(visit)
+    if not any(one.spatial for one in survey.visits()):
+        yield from inside
+
+
+def _ran(calls: int, call: Call) -> bool:
+    return not isinstance(call, int) or -calls <= call < calls
+
+
+def _ahead_of_logits(visits: Iterable[Visit], classes: set[int]) -> Iterator[Visit]:
+    """Less the last ones, where they give the logits of a segmentation: a channel for each class.
+
+    All of them, where nothing else is there.
+    """
+    passed: list[Visit] = []
+    behind = True
+    for visit in visits:
+        behind = behind and visit.layout is not None and visit.layout.channels in classes
+        if behind:
+            passed.append(visit)
+        else:
+            yield visit
+    if behind:
+        yield from passed
+
+
+def _dense(output: object, axes: int) -> list[Tensor]:
+    """What the output has of classes at each position of space, for an image of so many axes."""
+    found = [one for one in tensors(output) if max(axes - 1, 3) <= one.ndim <= axes]
+    return [one for one in found if flat_logits(one).ndim > 2]
+
+
+def _classes(logits: Tensor, axes: int) -> int:
+    return logits.shape[1] if logits.ndim == axes else 1
+
+
+def _has_logits(output: object) -> bool:
+    """Whether there are logits of whole images as well."""
+    try:
+        return flat_logits(find_logits(output)).ndim == 2
+    except OutputError:
+        return False

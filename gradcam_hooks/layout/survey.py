@@ -1,0 +1,172 @@
+"""What every module of a network gave in one forward pass, in the order in which they finished.
+
+One pass with a hook on every module, and where gradients are asked for a tap on every module. How
+a layer is read is looked up when it is asked for, by the rules. Knows layouts; no score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gradcam_hooks.errors import LayoutError
+from gradcam_hooks.layout.evidence import is_position, outwards
+from gradcam_hooks.layout.reader import Watched, by_rules
+from gradcam_hooks.layout.reading import Layout
+from gradcam_hooks.network.attending import Attending, are_weights
+from gradcam_hooks.network.hooking import entered, hooked
+from gradcam_hooks.network.inputs import Inputs
+from gradcam_hooks.network.modules import hookable, named
+from gradcam_hooks.network.outputs import main_tensor, told_grid, with_tensor
+from gradcam_hooks.network.tap import Tap
+from gradcam_hooks.network.tree import tensors
+
+__all__ = ["Survey", "Visit", "reaches"]
+
+
+@dataclass
+class Visit:
+    """What a module gave at its last call.
+
+    Attributes:
+        name: its dotted name; empty for the model itself.
+        calls: how often it ran.
+        output: the shape of what it gave; in words, where that is no tensor.
+        real: whether that is of real numbers, which carry gradients.
+        weights: whether that is an attention's weights.
+        grid: the grid of its tokens that it told beside them.
+        tap: where gradients were asked for, what keeps the one that comes to it.
+        layout: how its axes are read by the rules; None where they are not those of a map.
+        spatial: whether it has more than one position in space, that gradients may reach
+            and that no attention keeps to itself.
+    """
+
+    name: str
+    calls: int = 0
+    output: tuple[int, ...] | str = ""
+    real: bool = False
+    weights: bool = False
+    grid: tuple[int, ...] | None = None
+    tap: Tap | None = None
+    layout: Layout | None = None
+    spatial: bool = False
+
+    @property
+    def cells(self) -> int:
+        """How many positions in space it has; 0 where it is no map."""
+        return 0 if self.layout is None else math.prod(self.layout.space)
+
+    @property
+    def reached(self) -> bool:
+        """Whether a gradient came, and, where it is a map, to more than one position of it."""
+        gradient = None if self.tap is None else self.tap.gradient
+        if gradient is None or self.layout is None or self.cells == 1:
+            return gradient is not None and bool(gradient.any())
+        return reaches(self.layout.channels_first(gradient))
+
+
+class Survey:
+    """One pass of a model, with what each of its modules gave.
+
+    Call it with the model's state looked after (`untouched`).
+
+    Args:
+        model: the network.
+        inputs: what it is given.
+        gradients: whether a tap is opened on each module, for `backward`.
+
+    Attributes:
+        model, inputs: the same.
+        output: what the model returned.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Inputs, *, gradients: bool) -> None:
+        self.model, self.inputs = model, inputs
+        self._gradients = gradients
+        self._modules = named(model)
+        self._visits: dict[str, Visit] = {}
+        modules = hookable(model)
+        self._attending = Attending(modules)
+        with (
+            hooked(modules, self._leave),
+            entered(modules, self._enter),
+            self._attending,
+            Watched.over(model, inputs) as self._seen,
+            torch.set_grad_enabled(gradients),
+        ):
+            self.output = inputs.copied().call(model)
+        self._axes = self._seen.axes(model, inputs)
+
+    def _enter(self, name: str, args: object, kwargs: object) -> None:
+        self._attending.running.append(name)
+
+    def _leave(self, name: str, output: object) -> object:
+        self._attending.leave(name, output)
+        visit = self._visits.pop(name, None) or Visit(name)
+        self._visits[name] = visit  # in the order in which they last finished
+        visit.calls += 1
+        given = main_tensor(output)
+        if given is None:
+            count = sum(1 for _ in tensors(output))
+            visit.output = f"{type(output).__name__} of {count} tensor{'s' * (count != 1)}"
+            return None
+        visit.output, visit.grid = tuple(given.shape), told_grid(output)
+        visit.real, visit.weights = given.is_floating_point(), are_weights(given)
+        if self._gradients and visit.real:
+            visit.tap = Tap(given, "cut")
+            return with_tensor(output, given, visit.tap.downstream())
+        return None
+
+    def visits(self, *, last_first: bool = False) -> Iterator[Visit]:
+        """Those that ran, with how they are read, in the order in which they last finished."""
+        visits = list(self._visits.values())
+        for visit in reversed(visits) if last_first else visits:
+            visit.layout = self._layout(visit)
+            visit.spatial = (
+                visit.real
+                and visit.cells > 1
+                and not self._attending.within(visit.name)
+                and not any(is_position(self._modules[one]) for one in _around(visit.name))
+            )
+            yield visit
+
+    def _layout(self, visit: Visit) -> Layout | None:
+        shape = visit.output
+        if isinstance(shape, str) or len(shape) < 3 or visit.weights:
+            return None
+        image, seen = self.inputs.image, self._seen
+        size = seen.size(self._axes, image)
+        with suppress(LayoutError):
+            return by_rules(
+                shape,
+                size,
+                visit.name,
+                self._modules,
+                self._axes,
+                len(image),
+                seen.stem,
+                visit.grid,
+            )
+        return None
+
+    def backward(self, score: Tensor) -> None:
+        """Let the taps keep the gradients of a score, which no path may lead to."""
+        edges = [v.tap.edge for v in self._visits.values() if v.tap is not None]
+        if score.requires_grad:
+            torch.autograd.grad(score, [one for one in edges if one is not None], allow_unused=True)
+
+
+def _around(name: str) -> list[str]:
+    return list(outwards(name))[:-1]
+
+
+def reaches(gradient: Tensor | None, lead: int = 1) -> bool:
+    """Whether a gradient ``(*lead, channels, *space)`` is there on more than one position."""
+    if gradient is None:
+        return False
+    return bool((gradient.ne(0).any(lead).flatten(lead).sum(-1) > 1).any())
