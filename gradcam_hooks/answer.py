@@ -7,18 +7,17 @@ that are ready, and gives back an `Explanation`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from gradcam_hooks.errors import InputError, LayerError, LayoutError, MethodError
+from gradcam_hooks.errors import InputError, LayerError, LayoutError
 from gradcam_hooks.layout.auto import finer_than, reached
-from gradcam_hooks.layout.survey import reaches
 from gradcam_hooks.layout.table import first_non_finite
 from gradcam_hooks.maps import finish_telling, fuse
-from gradcam_hooks.methods import Found, Method, Rule
-from gradcam_hooks.methods.returned import checked_raws, checked_rule
+from gradcam_hooks.methods import Method
+from gradcam_hooks.methods.applying import OnePosition, check_reaches, signed_maps
 from gradcam_hooks.network.final_softmax import (
     PROBABILITY_HINT,
     FinalSoftmax,
@@ -63,10 +62,6 @@ class Question:
     sampler: Sampler | None = None
 
 
-class _OnePosition(NoPath):
-    """The gradient comes, but to no more than one position; another way to run changes nothing."""
-
-
 def answer(
     question: Question,
     taps: Taps,
@@ -83,74 +78,15 @@ def answer(
 
     Call it with the model's state looked after (`untouched`) and gradients off.
     """
-    asked, row = question.asked, question.row
-    if reach and not (row.rule and row.needs_gradients):
-        _check_reach(asked, taps, inputs, target)
-    fresh = row.procedure is not None or question.sampler is not None
-    for way in _ways(question):
-        try:
-            run = look(asked, taps, inputs, target, way, fresh=fresh)
-        except RuntimeError as error:
-            module = left_torch(error, asked.model)
-            if not module:
-                raise
-            end = f"The gradient path ends in {module}, which leaves torch (numpy())."
-            raise NoPath(
-                f"no gradient can flow. {end} Name a layer behind it, or let it compute in torch.",
-                end,
-            ) from error
-        if reach and taps.call in (None, -1) and run.inputs.place != inputs.place:
-            label = describe(run.layers[0].label)
-            raise LayoutError(
-                f"layer {label} sees another input than the image. Say which input is meant, "
-                "image=..., or which call, call=0, 1, ..., or name another layer."
-            )
-        try:
-            with switched(EXACT_PRODUCTS), _uncast(run.scores):
-                run, raws, zero = _raws(question, run, reach=reach)
-        except _OnePosition:
-            raise
-        except NoPath as error:
-            if run.passed.wrote and not fresh:
-                raise InputError(WRITES) from error
-            if run.passed.way != "cut":
-                raise error if reach else _found_out(run, error) from None
-        else:
-            break
-    size, scores = run.size, run.scores
-    if question.fuse == "lnorm" and len(raws) > 1 and run.place is not None:
-        raise LayerError(
-            "fuse='lnorm' compares layers at their own resolution, and this network does not see "
-            "the pictures as they are: it crops, pads or turns them. Take another: fuse='product'."
-        )
+    run, raws, zero = _found(question, taps, inputs, target, reach=reach)
+    row, scores = question.row, run.scores
     probability = _probability(run) if row.needs_gradients and row.class_specific else None
     if probability is not None:
         warn_of_probabilities(probability)
-    place = None if row.looks == "input" else run.place  # a map of the input lies on it
-    with (
-        switched(EXACT_PRODUCTS),
-        _uncast(scores),
-        torch.set_grad_enabled(question.differentiable),
-    ):
-        finished = [finish_telling(raw, size, place, _precision(run)) for raw in raws]
-        maps = fuse([one for one, _ in finished], question.fuse, len(size), raws)
-    blank = torch.stack([blank for _, blank in finished]).all(0)
-    if len(finished) > 1:  # maps that cancel each other leave nothing either
-        blank |= maps.detach().flatten(scores.ndim).amax(-1) <= 0
-    hints = {}
-    if row.looks == "layer" and all(is_coarse(raw.shape[scores.ndim :]) for raw in raws):
-        finer = finer_than(asked.model, inputs, is_coarse)
-        hints["coarse"] = f"{finer!r} is finer." if finer else ""
-    if bool(blank.any()):  # a blank map is worth another pass that finds the cause
-        if not all(bool(raw.isfinite().all()) for raw in raws):
-            bad = first_non_finite(asked.model, inputs)
-            hints["non-finite"] = f"The first module to give one is {bad}." if bad else ""
-        if bool(zero.any()):
-            score = summed(asked, target, inputs.batch)
-            works = next(reached(asked.model, inputs, score), None)
-            told = PROBABILITY_HINT.format(kind=probability) if probability else ""
-            hints["zero-gradient"] = f"{told} It reaches {works.name!r}." if works else told
+    maps, blank = _finished(question, run, raws)
+    causes = _Causes(question, run, raws, inputs, target)
     flat = [raw.detach().flatten(0, scores.ndim - 1) for raw in raws]
+    hints = causes.hints(zero, blank, probability)
     words = diagnose(flat, zero.flatten(), blank.flatten(), hints)
     return Explanation(
         maps=maps,
@@ -162,13 +98,114 @@ def answer(
         method=row.name,
         layouts=tuple(layer.reading.told for layer in run.layers) or (_space(raws[0], scores),),
         diagnosis=_shaped(words, scores.shape),
-        labels=asked.labels,
+        labels=run.asked.labels,
         notes=tuple(run.notes),
         logits=class_logits(run.chosen, run.batch),
-        multi_label=asked.multi_label,
+        multi_label=run.asked.multi_label,
         image=run.image,
         along=output_axes(run),
     )
+
+
+def _found(
+    question: Question, taps: Taps, inputs: Inputs, target: Target, *, reach: bool
+) -> tuple[Run, list[Tensor], Tensor]:
+    """A run, in the first way that leads from the score to the layers, and what `_raws` tells."""
+    row = question.row
+    if reach and not (row.rule and row.needs_gradients):
+        _check_reach(question.asked, taps, inputs, target)
+    fresh = row.procedure is not None or question.sampler is not None
+    for way in _ways(question):
+        run = _looked(question.asked, taps, inputs, target, way, fresh=fresh)
+        if reach and taps.call in (None, -1) and run.inputs.place != inputs.place:
+            label = describe(run.layers[0].label)
+            raise LayoutError(
+                f"layer {label} sees another input than the image. Say which input is meant, "
+                "image=..., or which call, call=0, 1, ..., or name another layer."
+            )
+        try:
+            with switched(EXACT_PRODUCTS), _uncast(run.scores):
+                return signed_maps(
+                    question.row, question.parameters, run, question.sampler, reach=reach
+                )
+        except OnePosition:
+            raise
+        except NoPath as error:
+            if run.passed.wrote and not fresh:
+                raise InputError(WRITES) from error
+            if run.passed.way != "cut":
+                raise error if reach else _found_out(run, error) from None
+    raise AssertionError("there is always a last way")
+
+
+def _looked(
+    asked: Asked, taps: Taps, inputs: Inputs, target: Target, way: Way, *, fresh: bool
+) -> Run:
+    """The run; where the network leaves torch, and no gradient can flow, it says so."""
+    try:
+        return look(asked, taps, inputs, target, way, fresh=fresh)
+    except RuntimeError as error:
+        module = left_torch(error, asked.model)
+        if not module:
+            raise
+        end = f"The gradient path ends in {module}, which leaves torch (numpy())."
+        raise NoPath(
+            f"no gradient can flow. {end} Name a layer behind it, or let it compute in torch.",
+            end,
+        ) from error
+
+
+def _finished(question: Question, run: Run, raws: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The maps in [0, 1] at the input's size, and which of them are blank."""
+    size, scores = run.size, run.scores
+    if question.fuse == "lnorm" and len(raws) > 1 and run.place is not None:
+        raise LayerError(
+            "fuse='lnorm' compares layers at their own resolution, and this network does not see "
+            "the pictures as they are: it crops, pads or turns them. Take another: fuse='product'."
+        )
+    # A map of the input lies on it.
+    place = None if question.row.looks == "input" else run.place
+    with (
+        switched(EXACT_PRODUCTS),
+        _uncast(scores),
+        torch.set_grad_enabled(question.differentiable),
+    ):
+        finished = [finish_telling(raw, size, place, _precision(run)) for raw in raws]
+        maps = fuse([one for one, _ in finished], question.fuse, len(size), raws)
+    blank = torch.stack([blank for _, blank in finished]).all(0)
+    if len(finished) > 1:  # maps that cancel each other leave nothing either
+        blank |= maps.detach().flatten(scores.ndim).amax(-1) <= 0
+    return maps, blank
+
+
+@dataclass(frozen=True)
+class _Causes:
+    """Why maps are blank or coarse: worth another pass that finds it."""
+
+    question: Question
+    run: Run
+    raws: list[Tensor]
+    inputs: Inputs
+    target: Target
+
+    def hints(self, zero: Tensor, blank: Tensor, squashed: FinalSoftmax | None) -> dict[str, str]:
+        """By the word of a diagnosis, what is known of this model beyond its message."""
+        asked, hints, lead = self.question.asked, {}, self.run.scores.ndim
+        coarse = all(is_coarse(raw.shape[lead:]) for raw in self.raws)
+        if coarse and self.question.row.looks == "layer":
+            finer = finer_than(asked.model, self.inputs, is_coarse)
+            hints["coarse"] = f"{finer!r} is finer." if finer else ""
+        if not bool(blank.any()):
+            return hints
+        if not all(bool(raw.isfinite().all()) for raw in self.raws):
+            bad = first_non_finite(asked.model, self.inputs)
+            hints["non-finite"] = f"The first module to give one is {bad}." if bad else ""
+        if bool(zero.any()):
+            score = summed(asked, self.target, self.inputs.batch)
+            works = next(reached(asked.model, self.inputs, score), None)
+            told = PROBABILITY_HINT.format(kind=squashed) if squashed else ""
+            hints["zero-gradient"] = f"{told} It reaches {works.name!r}." if works else told
+        return hints
 
 
 def _probability(run: Run) -> FinalSoftmax | None:
@@ -228,136 +265,13 @@ def _check_reach(
                 raise
         else:
             for layer, gradient in zip(run.layers, gradients, strict=True):
-                _check_reaches(layer.label, gradient, 1)
+                check_reaches(layer.label, gradient, 1)
             return
-
-
-def _check_reaches(label: str, gradient: Tensor, lead: int) -> None:
-    if not reaches(gradient, lead):
-        raise _OnePosition(f"the gradient comes to one position of {describe(label)} only.")
 
 
 def _uncast(scores: Tensor) -> torch.autocast:
     """Autocast is the model's matter and not the map's."""
     return torch.autocast(scores.device.type, enabled=False)
-
-
-def _raws(question: Question, run: Run, *, reach: bool) -> tuple[Run, list[Tensor], Tensor]:
-    """Each layer's signed maps, and whether its gradient was zero, ``(batch[, targets])``.
-
-    The run is the same, unless the method found other things than targets to make maps of.
-    """
-    row = question.row
-    if row.rule is not None:
-        rule = _framewise(checked_rule(row.rule, question.parameters), run)
-        if question.sampler is not None:
-            return run, *_told_zero(question.sampler.raws(run, rule), run)
-        if row.needs_gradients:
-            return run, *_by_gradients(rule, run, reach=reach)
-        return run, *_by_activations(rule, run)
-    assert row.procedure is not None  # a method has one or the other
-    found = row.procedure(run, **question.parameters)
-    found = checked_raws(row, run, found)
-    if isinstance(found, Found):
-        run, found = replace(run, selected=found.selected), found.raws
-    raws = [raw.detach() for raw in found]
-    if row.needs_gradients:
-        return run, *_told_zero(raws, run)
-    return (
-        run,
-        raws,
-        torch.zeros_like(raws[0].flatten(run.scores.ndim)[..., 0], dtype=torch.bool),
-    )
-
-
-def _framewise(rule: Rule, run: Run) -> Rule:
-    """The rule, taken of each frame where a network of pictures sees each for itself."""
-    if not run.layers:
-        return rule
-    if len({layer.layout.apart for layer in run.layers}) > 1:
-        raise LayerError(
-            "some of these layers see frame for frame and others the whole clip: "
-            f"{'; '.join(f'{layer.label}: {layer.layout}' for layer in run.layers)}. Name them one "
-            "by one."
-        )
-    return run.layers[0].layout.framewise(rule)
-
-
-def _told_zero(raws: list[Tensor], run: Run) -> tuple[list[Tensor], Tensor]:
-    """Raw maps, and which of them are nothing but zeros as the gradient is."""
-    lead = run.scores.ndim
-    zero = torch.stack([raw.flatten(lead).eq(0).all(-1) for raw in raws]).all(0)
-    if bool(zero.any()) and run.passed.way != "forward":
-        # A map of zeros has other causes too, such as masks under which the score never rises.
-        try:
-            found = [run.gradients(column) for column in run.columns()]
-        except NoPath:
-            return raws, zero
-        flat = [torch.stack([g.flatten(1).eq(0).all(1) for g in one]).all(0) for one in found]
-        zero &= flat[0] if lead == 1 else torch.stack(flat, 1)
-    return raws, zero
-
-
-def _by_gradients(rule: Rule, run: Run, *, reach: bool) -> tuple[list[Tensor], Tensor]:
-    scores, passed = run.scores, run.passed
-    if not scores.requires_grad:
-        raise NoPath(run.lost())
-    many = scores.ndim == 2
-
-    def use() -> list[tuple[Tensor, Tensor]]:
-        looked = []
-        with torch.set_grad_enabled(passed.way == "graph"):
-            for layer in run.layers:
-                gradient = layer.gradient()
-                if gradient is None:
-                    raise NoPath(run.lost())
-                if reach:
-                    _check_reaches(layer.label, gradient, scores.ndim)
-                looked.append(_raw_map(rule, layer.activation(), gradient, scores.ndim))
-        return looked
-
-    if many:
-        chunks = passed.backward_many(scores, use)
-    else:
-        passed.backward(scores)
-        chunks = [use()]
-    raws, zeros = [], []
-    with torch.set_grad_enabled(passed.way == "graph"):
-        for parts in zip(*chunks, strict=True):
-            raw, zero = (torch.cat(part) for part in zip(*parts, strict=True))
-            raws.append(raw.transpose(0, 1) if many else raw)
-            zeros.append(zero.transpose(0, 1) if many else zero)
-    return raws, torch.stack(zeros).all(0)
-
-
-def _by_activations(rule: Rule, run: Run) -> tuple[list[Tensor], Tensor]:
-    """The same for a rule that asks for no gradient, so that none is computed."""
-    raws, targets = [], run.scores.shape[1:]
-    for layer in run.layers:
-        activation = layer.activation()
-        raw = rule(activation, activation)
-        if targets:  # one map serves them all
-            raw = raw[:, None].expand(-1, *targets, *raw.shape[1:])
-        raws.append(raw)
-    return raws, torch.zeros_like(run.scores, dtype=torch.bool)
-
-
-def _raw_map(rule: Rule, activation: Tensor, gradient: Tensor, lead: int) -> tuple[Tensor, Tensor]:
-    """One layer's maps and whether its gradient is zero; where targets are many, they lead."""
-    raw = rule(activation, gradient) if lead == 1 else _of_each(rule, activation, gradient)
-    zero = raw.flatten(lead).eq(0).all(-1)
-    if bool(zero.any()):  # only a map of zeros can come of a gradient of zeros
-        zero &= gradient.flatten(lead).eq(0).all(-1)
-    return raw, zero
-
-
-def _of_each(rule: Rule, activation: Tensor, gradient: Tensor) -> Tensor:
-    """One layer's maps for many targets, which lead the gradient's axes."""
-    try:
-        maps: Tensor = torch.vmap(rule, in_dims=(None, 0))(activation, gradient)
-    except MethodError:  # vmap takes no rule that branches on a value, or that leaves torch
-        maps = torch.stack([rule(activation, one) for one in gradient])
-    return maps
 
 
 def _shaped(

@@ -153,7 +153,7 @@ def test_two_inputs_by_their_names(shape: tuple[int, ...]) -> None:
     result = gh.GradCAM(net)(**inputs, target=2)
     assert result.layers == ("conv",)
     assert result.maps.shape == (2, *shape[2:])
-    assert set(result.diagnosis) == {"ok"}
+    assert set(result.diagnosis) <= {"ok", "coarse"}
     seen = oracle(net, "conv", lambda output: output[:, 2], **inputs)
     equal(result.raw, grad_cam(*seen))
 

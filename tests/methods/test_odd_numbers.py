@@ -124,7 +124,7 @@ def test_cubes_of_gradients_stay_in_range(scale: float, printed: bool) -> None:
         result = gh.explain(
             net, x, "layer", method="smoothgradcam++", target=1, layout="channels-first", **options
         )
-        assert result.diagnosis == ("ok",)
+        assert result.diagnosis == ("coarse",)
         maps.append(result.maps)
     assert torch.allclose(*maps, atol=1e-4)
 

@@ -46,7 +46,7 @@ def test_the_same_maps_on_blocks_of_five_networks(name: str) -> None:
         every = gh.explain(model, images, layer, target=gh.AllClasses())
         classes = every.raw.amax((2, 3)).argmax(1).tolist()
         ours = gh.explain(model, images, layer, target=classes)
-        assert ours.diagnosis == ("ok", "ok")
+        assert set(ours.diagnosis) <= {"ok", "coarse"}
 
         theirs = grad_cam(model, layer, images, classes)
         assert (ours.maps - theirs).abs().max() <= TOLERANCE
