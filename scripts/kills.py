@@ -139,9 +139,7 @@ def main() -> None:
         assert run("cats", out, 1) == run("dogs", out, 2) == 0
         check(Path(out), wanted)
         rounds += 1
-    print(
-        f"{kills} kills in {rounds} rounds, {late} more came too late; nothing lost, nothing left"
-    )
+        print(f"{kills} kills in {rounds} rounds, {late} too late; nothing lost, nothing left")
 
 
 if __name__ == "__main__":

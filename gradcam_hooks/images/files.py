@@ -117,7 +117,7 @@ def read_text(path: Path) -> str:
 
 
 def readable_formats() -> list[str]:
-    """The formats that Pillow decodes itself, by its names for them.
+    """The formats that Pillow decodes itself, by its names, in the order in which it tries them.
 
     >>> {"PNG", "JPEG"} <= set(readable_formats()), "EPS" in readable_formats()
     (True, False)
@@ -125,7 +125,7 @@ def readable_formats() -> list[str]:
     from PIL import Image
 
     Image.init()
-    return sorted(Image.OPEN.keys() - _NOT_DECODED)
+    return [name for name in Image.ID if name not in _NOT_DECODED]
 
 
 def readable_suffixes() -> frozenset[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,12 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import gradcam_hooks as gh
 from gradcam_hooks.apps.batch import Folder, Series
 from gradcam_hooks.apps.batch.names import card_name
+from gradcam_hooks.apps.cli import app
 from gradcam_hooks.apps.report import entries_of, write_report
-from tests.support.runs_on_disk import contents, lines, noise, small_job
+from tests.support.runs_on_disk import NET, contents, lines, noise, small_job
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and signals as POSIX has them")
 HIDDEN = ".gradcam_hooks/made.json"
@@ -249,6 +250,18 @@ def test_a_second_run_at_the_same_time_is_refused(cats, dogs, tmp_path):
     assert len(lines(out)) == 6
 
 
+def test_what_another_run_did_since_is_taken_into_account(cats, dogs, tmp_path):
+    out = tmp_path / "out"
+    early = Series(small_job(), [*cats[:1], *dogs], out)
+    Series(small_job(), cats, out).go()
+    records = early.go()
+    assert [one.file for one in early.kept] == [str(cats[0])]
+    assert [one.overlay for one in records] == [
+        "overlays/0.png", *(f"overlays/dogs/{i}.png" for i in range(3)),
+    ]  # fmt: skip
+    assert len(lines(out)) == 6
+
+
 @contextmanager
 def holding(out: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that is at work in a folder, until it is killed."""
@@ -284,51 +297,31 @@ def test_the_lock_of_another_process_holds_until_it_dies(cats, tmp_path):
     assert hidden == [HIDDEN]
 
 
-# --- what people edit ---------------------------------------------------------------------------
+# --- what the command says of it ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"overlay": 5}, "overlay is 5, which is no str | None"),
-        ({"overlay": "overlays/../../../etc/x.png"}, "which is not in overlays/"),
-        ({"overlay": "/etc/x.png"}, "which is not in overlays/"),
-        ({"place": None}, "place is None, which is no str"),
-        ({"score": "high"}, "score is 'high'"),
-        ({"probability": float("nan")}, "NaN is no finite number"),
-        ({"predicted": True}, "predicted is True"),
-        ({"more": 1}, "not exactly the fields expected: more"),
-    ],
-)
-def test_an_edited_record_is_told_with_its_line(change, told, cats, tmp_path):
-    Series(small_job(), cats, tmp_path).go()
-    path = tmp_path / "results.jsonl"
-    found = lines(tmp_path)
-    found[1] |= change
-    path.write_text("".join(json.dumps(line) + "\n" for line in found))
-    edited = contents(tmp_path)
-    with pytest.raises(gh.ImageError) as caught:
-        Series(small_job(), cats, tmp_path)
-    assert f"'{path}', line 2, is no record of a picture: " in str(caught.value)
-    assert told in str(caught.value)
-    assert contents(tmp_path) == edited
+def test_the_command_tells_of_other_runs_and_other_options(cats, dogs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NET)
 
+    def explained(*words: str) -> str:
+        asked = ["explain", *words, "--model", "net.py:build", "--layer", "0", "--size", "32"]
+        done = CliRunner().invoke(app, asked)
+        assert done.exit_code == 0, done.output
+        return " ".join(done.stdout.split())
 
-@pytest.mark.parametrize("line", ["note to self", "[" * 100_000, '{"a": 1e999}', "1" * 5000, "{}"])
-def test_a_line_of_another_kind_is_told_too(line, cats, tmp_path):
-    Series(small_job(), cats, tmp_path).go()
-    with (tmp_path / "results.jsonl").open("a") as file:
-        file.write(f"\n{line}\n")
-    with pytest.raises(gh.ImageError, match="line 5, is no record"):
-        Series(small_job(), cats, tmp_path)
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", "[" * 100_000, '{"root": 1, "made": []}'])
-def test_an_edited_list_of_what_was_made_is_told(text, cats, tmp_path):
-    Series(small_job(), cats, tmp_path).go()
-    (tmp_path / HIDDEN).write_text(text)
-    with pytest.raises(gh.ImageError, match=r"made.json' should list .*name another folder"):
-        Series(small_job(), cats, tmp_path)
+    more = "The report and the results tell of 3 more, of earlier runs."
+    other = "3 of them take the place of an earlier run's, with other options; another --out keeps"
+    assert more not in explained("cats")
+    assert more in (told := explained("dogs"))
+    assert other not in told
+    assert other in explained("dogs", "--target", "1")
+    page = Path("gradcam_results/report.html").read_text(encoding="utf-8")
+    assert "3 more of earlier runs in this folder" in page
+    Path("gradcam_results/results.jsonl").write_text("edited")
+    done = CliRunner().invoke(app, ["explain", "cats", "--model", "net.py:build"])
+    assert done.exit_code == 2
+    assert "results.jsonl', line 1, is no record of a picture" in " ".join(done.stderr.split())
 
 
 FULL = """

@@ -76,14 +76,15 @@ def plan_of(pictures: Sequence[Path], folder: Folder, known: Mapping[str, Record
     overlays = [given.get(place) for place in places]
     for i, name in zip(new, fresh, strict=True):
         overlays[i] = name
+    found = [_stat(path) for path in pictures]
     tasks = tuple(
-        Task(path, place, str(overlay), _stamp(path))
-        for path, place, overlay in zip(pictures, places, overlays, strict=True)
+        Task(path, place, str(overlay), f"{stat.st_size}-{stat.st_mtime_ns}" if stat else "")
+        for path, place, overlay, stat in zip(pictures, places, overlays, found, strict=True)
     )
     plan = Plan(tasks, root)
-    own = {os.path.realpath(path) for path in pictures}
+    own = {(stat.st_dev, stat.st_ino) for stat in found if stat}
     for name in plan.names():
-        if os.path.realpath(out / name) in own:
+        if (there := _stat(out / name)) and (there.st_dev, there.st_ino) in own:
             raise ImageError(
                 f"'{out / name}' is one of the pictures, and would be overwritten by its own "
                 "overlay; name another folder for the results (--out)"
@@ -101,9 +102,8 @@ def _is_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _stamp(path: Path) -> str:
+def _stat(path: Path) -> os.stat_result | None:
     try:
-        stat = path.stat()
-    except OSError:
-        return ""  # reading it will tell why
-    return f"{stat.st_size}-{stat.st_mtime_ns}"
+        return path.stat()
+    except (OSError, ValueError):
+        return None  # of a picture, reading it will tell why

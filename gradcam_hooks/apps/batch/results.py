@@ -9,6 +9,7 @@ files: no model, no picture.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -32,6 +33,15 @@ class Results:
         self.path = folder.path / RESULTS
         self.journal = folder.own / "journal.jsonl"
         self._open: IO[str] | None = None
+
+    def state(self) -> tuple[object, ...]:
+        """What changes when another run has been at work here."""
+        found = []
+        for path in (self.path, self.journal):
+            with contextlib.suppress(OSError):
+                stat = path.stat()
+                found.append((path, stat.st_ino, stat.st_mtime_ns, stat.st_size))
+        return tuple(found)
 
     def known(self) -> dict[str, Record]:
         """What earlier runs have found, by the picture's place; the latest word on each.

@@ -107,6 +107,7 @@ class Series:
 
     def _look(self) -> None:
         """See what earlier runs have done, and plan the rest."""
+        self._seen = self._results.state()
         self._known = known = self._results.known()
         self._plan = plan_of(self._pictures, self.folder, known)
         self._records = {
@@ -146,7 +147,8 @@ class Series:
         """
         check_count(batch_size, "the batch size", error=InputError)
         with self.folder.held():
-            self._look()  # a run may have ended since
+            if self._seen != self._results.state():  # a run has ended since
+                self._look()
             self.folder.check([*self._plan.names(), *ALWAYS])
             try:
                 self._go(batch_size, progress)
