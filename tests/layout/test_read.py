@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -69,6 +71,17 @@ def test_a_network_that_draws_random_numbers_is_asked_once() -> None:
     again = gh.explain(net, x, "cnn", target=1)
     assert net.passes == asked + 1
     assert first.layouts == again.layouts == ("b c=24 h=8 w=12",)
+
+
+def test_the_callers_random_state_decides_nothing() -> None:
+    torch.manual_seed(0)
+    net, x = noisy(lambda x: x.mT).double(), torch.randn(1, 3, 24, 32, dtype=torch.float64)
+    told = set()
+    for seed in range(4):
+        fresh = copy.deepcopy(net)  # which was asked nothing yet
+        torch.manual_seed(seed)
+        told.add(gh.explain(fresh, x, "cnn", target=1, layout="probe").layouts)
+    assert told == {("b c=24 w=8 h=6",)}
 
 
 def test_chance_that_moves_cells_is_refused() -> None:
