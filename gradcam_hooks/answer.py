@@ -87,7 +87,7 @@ def answer(
     causes = _Causes(question, run, raws, inputs, target)
     flat = [raw.detach().flatten(0, scores.ndim - 1) for raw in raws]
     hints = causes.hints(zero, blank, probability)
-    words = diagnose(flat, zero.flatten(), blank.flatten(), hints)
+    words = diagnose(flat, zero.flatten(), blank.flatten(), scores.detach().flatten(), hints)
     return Explanation(
         maps=maps,
         raw=raws[0] if len(raws) == 1 else tuple(raws),
@@ -175,6 +175,10 @@ def _finished(question: Question, run: Run, raws: list[Tensor]) -> tuple[Tensor,
     blank = torch.stack([blank for _, blank in finished]).all(0)
     if len(finished) > 1:  # maps that cancel each other leave nothing either
         blank |= maps.detach().flatten(scores.ndim).amax(-1) <= 0
+    broken = ~scores.detach().isfinite()
+    if bool(broken.any()):  # what is explained is no number: whatever the map shows, it is not why
+        maps = maps.masked_fill(broken.view(*broken.shape, *[1] * len(size)), 0)
+        blank |= broken
     return maps, blank
 
 
@@ -197,7 +201,7 @@ class _Causes:
             hints["coarse"] = f"{finer!r} is finer." if finer else ""
         if not bool(blank.any()):
             return hints
-        if not all(bool(raw.isfinite().all()) for raw in self.raws):
+        if not all(bool(one.isfinite().all()) for one in (self.run.scores, *self.raws)):
             bad = first_non_finite(asked.model, self.inputs)
             hints["non-finite"] = f"The first module to give one is {bad}." if bad else ""
         if bool(zero.any()):

@@ -23,6 +23,7 @@ import torch.nn.functional as F  # noqa: N812  (as everywhere in torch)
 from torch import Tensor, nn
 
 from gradcam_hooks.errors import LayerError
+from gradcam_hooks.network.half import unscaled
 from gradcam_hooks.network.hooking import entered, hooked
 from gradcam_hooks.network.modes import FunctionMode
 from gradcam_hooks.network.modules import describe, hookable
@@ -151,9 +152,13 @@ def gradients(
     if not score.requires_grad or not where:
         return (None,) * len(at)
     seed = torch.ones_like(score) if seed is None else seed
+
+    def grad(factor: float, _: object) -> Sequence[Tensor | None]:
+        run = _opened(torch.autograd.grad)
+        return run(score, where, seed * factor, retain_graph=True, allow_unused=True)
+
     with _Catch([], []):
-        grad = _opened(torch.autograd.grad)
-        found = grad(score, where, seed, retain_graph=True, allow_unused=True)
+        found = unscaled(grad, {score.dtype, *(one.dtype for one in where)})
     given = dict(zip(map(id, where), found, strict=True))
     return tuple(given.get(id(one)) for one in at)
 

@@ -1,8 +1,8 @@
 """The probe wired to a network, and its answer in the language of axes.
 
 `Asked` runs a model on other inputs and catches one layer's activations; `words` says a reading in
-words. The model's state is the caller's matter (`untouched`); random numbers are drawn alike in
-every pass. Knows modules, inputs and the probe; decides nothing.
+words. The model's state is the caller's matter (`untouched`); each pass finds what the first one
+found, and draws alike. Knows modules, inputs and the probe; decides nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gradcam_hooks.layout.input_axes import CHANNELS, InputAxes, usual_words
 from gradcam_hooks.layout.pattern import BATCH
 from gradcam_hooks.layout.reading import Layout
 from gradcam_hooks.network.chance import Chance
+from gradcam_hooks.network.contents import Contents
 from gradcam_hooks.network.hooking import hooked
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import named
@@ -75,6 +76,10 @@ class Network:
     def _chance(self) -> Chance:
         return Chance()
 
+    @cached_property
+    def _contents(self) -> Contents:
+        return Contents(list(self.model.modules()), ())
+
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The activation of each call of the layer, for other tensors in the place of these."""
         self._chance.put_back()
@@ -100,6 +105,7 @@ class Network:
             if found is not None:
                 caught.append(found.clone())
 
+        self._contents.put_back()  # what a pass left: an observer's ranges, a cache
         graph = any(one.requires_grad for one in tensors)
         with hooked({self.name: named(self.model)[self.name]}, leave), _grad(graph):
             self._with(tensors).call(self.model)

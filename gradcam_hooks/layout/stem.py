@@ -125,7 +125,9 @@ def _channel(given: Sequence[int], lengths: Sequence[int]) -> int | None:
 
 def _alike(given: Tensor, image: Tensor) -> bool:
     """Whether a tensor is an image but for a scale and a shift of each channel, the second axis."""
-    if given.data_ptr() == image.data_ptr() or torch.equal(given.to(image.dtype), image):
+    if given.data_ptr() == image.data_ptr() or torch.equal(
+        given.to(image.dtype).nan_to_num(), image.nan_to_num()
+    ):
         return True
     x, y = (one.detach().double().transpose(0, 1).flatten(1) for one in (image, given))
     x, y = (one - one.mean(1, keepdim=True) for one in (x, y))

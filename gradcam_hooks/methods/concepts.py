@@ -6,6 +6,7 @@ channels and a map of how much of it there is where; both are nowhere negative.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -164,18 +165,28 @@ def dff(run: Run, *, concepts: int = 4, steps: int = 200) -> Found:
             f"the maps of Deep Feature Factorization are of concepts, so target= is None (each "
             f"concept's own class), a class or a function, not {run.target!r}."
         )
-    maps, vectors = factorize(activation, concepts, steps=steps, generator=run.generator())
-    return Found([maps], _scored(run, layer, vectors))
+    # An image with a NaN or an infinity has no part in the others' concepts.
+    whole = activation.flatten(1).isfinite().all(1)
+    shaped = whole.view(-1, *[1] * (activation.ndim - 1))
+    maps, vectors = factorize(
+        activation.where(shaped, 0), concepts, steps=steps, generator=run.generator()
+    )
+    maps = maps.where(shaped, torch.nan)
+    return Found([maps], _scored(run, layer, vectors, whole.tolist()))
 
 
-def _scored(run: Run, layer: TappedLayer, vectors: Tensor) -> Selection:
-    """What the network says of each concept alone, in each image's place."""
+def _scored(run: Run, layer: TappedLayer, vectors: Tensor, whole: Sequence[bool]) -> Selection:
+    """What the network says of each concept alone, in the place of each image that is ``whole``."""
     wide = run
     if run.asks_classes:
         every = select(AllClasses(), run.chosen, run.batch)
         wide = replace(run, target=AllClasses(), selected=every)
     scores = []
     for index in range(run.batch):
+        if not whole[index]:
+            shape = len(vectors), *wide.scores.shape[1:]
+            scores.append(torch.full(shape, torch.nan, device=vectors.device))
+            continue
         tail = Tail(wide, layer, index)
 
         def filled(part: slice, tail: Tail = tail) -> Tensor:

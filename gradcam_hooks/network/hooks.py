@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -34,6 +35,7 @@ from torch.autograd.graph import GradientEdge
 
 from gradcam_hooks.errors import GradientError, InputError, LayerDidNotRun, LayerError
 from gradcam_hooks.network.blocks import Block
+from gradcam_hooks.network.half import unscaled
 from gradcam_hooks.network.hooking import Hooks
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe, named
@@ -163,14 +165,19 @@ class Pass:
     def backward(self, scores: Tensor) -> None:
         """One backward pass from ``scores (batch,)`` to the taps; fills each tap's gradient."""
         taps, graph = self._all(), self.way == "graph"
-        try:
-            gradients = torch.autograd.grad(
+
+        def grad(factor: float, retain: bool | None) -> Sequence[Tensor | None]:
+            return torch.autograd.grad(
                 scores,
                 _edges(taps),
-                torch.ones_like(scores),
+                torch.full_like(scores, factor),
+                retain_graph=retain,
                 create_graph=graph,
                 allow_unused=True,
             )
+
+        try:
+            gradients = unscaled(grad, _kinds(taps, scores))
         except RuntimeError as error:
             if "use_reentrant" not in str(error):
                 raise
@@ -179,7 +186,7 @@ class Pass:
                 "gradient stop at a layer of. Pass use_reentrant=False to its "
                 "torch.utils.checkpoint.checkpoint, or turn checkpointing off for the explanation."
             ) from error
-        if graph:  # what the hooks saw is out of it
+        if graph or torch.float16 in _kinds(taps, scores):  # the hooks saw it scaled, or out of it
             for tap, gradient in zip(taps, gradients, strict=True):
                 tap.gradient = gradient
 
@@ -203,7 +210,8 @@ class Pass:
                 tap.gradient = None  # so that its memory serves the next chunk
             # Inside a batched pass the hooks see one placeholder for all targets, so here the
             # gradients are those that autograd returns.
-            gradients = _batched_gradients(scores, _edges(taps), seeds, graph=graph)
+            batched = partial(_batched_gradients, scores, _edges(taps), seeds, graph=graph)
+            gradients = unscaled(lambda factor, _: batched(factor), _kinds(taps, scores))  # noqa: B023
             for tap, gradient in zip(taps, gradients, strict=True):
                 tap.gradient = gradient
             results.append(use())
@@ -227,8 +235,12 @@ def _edges(taps: Sequence[Tap]) -> list[GradientEdge]:
     return [tap.edge for tap in taps if tap.edge is not None]
 
 
+def _kinds(taps: Sequence[Tap], scores: Tensor) -> set[torch.dtype]:
+    return {scores.dtype, *(tap.activation.dtype for tap in taps)}
+
+
 def _batched_gradients(
-    scores: Tensor, edges: Sequence[GradientEdge], seeds: Tensor, *, graph: bool
+    scores: Tensor, edges: Sequence[GradientEdge], seeds: Tensor, factor: float, *, graph: bool
 ) -> Sequence[Tensor | None]:
     def backward(seed: Tensor, *, batched: bool) -> tuple[Tensor | None, ...]:
         return torch.autograd.grad(
@@ -242,11 +254,11 @@ def _batched_gradients(
         )
 
     try:
-        return backward(seeds, batched=True)
+        return backward(seeds * factor, batched=True)
     except RuntimeError:
         # Some operation downstream has no batching rule. One target at a time is the same
         # mathematics, and raises the true error if there is one.
-        each = [backward(seed, batched=False) for seed in seeds]
+        each = [backward(seed * factor, batched=False) for seed in seeds]
         return [
             torch.stack([gradient for gradient in one if gradient is not None])
             if one[0] is not None

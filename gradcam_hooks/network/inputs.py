@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from gradcam_hooks.errors import DeviceError, GradientError
+from gradcam_hooks.errors import DeviceError, GradientError, InputError
 from gradcam_hooks.network.along import Along, taken
 from gradcam_hooks.network.places import Given, ImageSpec, Place, find_place, image_at
 from gradcam_hooks.network.tree import Path, children, mapped, rebuilt, tensors
@@ -57,7 +57,8 @@ class Inputs:
         hold one, as detectron2's do. Where ``rank`` is told, it has as many axes; ``axes`` are
         kept as they were said.
 
-        Inference tensors are copied, for such a tensor can take no part in a graph.
+        Inference tensors are copied, for such a tensor can take no part in a graph. Subclasses
+        that are a tensor with notes (MONAI's MetaTensor) go in as the tensor they are.
 
         Raises:
             InputError: there is no image, or it lacks its batch axis, or pictures differ in size.
@@ -70,10 +71,16 @@ class Inputs:
         >>> Inputs.of(nn.Flatten(), [left, right], {}, image=1).place.path
         (0, 1)
         """
-        given = mapped((tuple(args), dict(kwargs)), lambda t: t.clone() if t.is_inference() else t)
+        given = mapped((tuple(args), dict(kwargs)), _plain)
         place = find_place(given, model, image, rank)
         _check_model(given, model)
-        return cls(*given, image_at(given, place), place, axes)
+        found = image_at(given, place)
+        if not found.numel():
+            raise InputError(
+                f"the image has shape {tuple(found.shape)}, in which there is nothing to explain. "
+                "Pass one image at least; where a loop may come to an empty batch, pass over it."
+            )
+        return cls(*given, found, place, axes)
 
     @property
     def batch(self) -> int:
@@ -146,6 +153,16 @@ class Inputs:
 
         args, kwargs = rebuilt((self.args, self.kwargs), change)
         return replace(self, args=args, kwargs=kwargs, image=image)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """The same values as a tensor that may take part in a graph, and that NumPy can read."""
+    if tensor.is_inference():
+        tensor = tensor.clone()
+    noted = type(tensor) not in (Tensor, nn.Parameter)
+    if noted and type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__:
+        tensor = tensor.as_subclass(Tensor)
+    return tensor.resolve_neg() if tensor.is_neg() else tensor
 
 
 def _check_model(given: Given, model: nn.Module) -> None:

@@ -50,8 +50,8 @@ _MESSAGES = {
         "an earlier layer; gradcam_hooks.layers(model, x) lists those with space."
     ),
     "non-finite": (
-        "the map has a NaN or an infinity, so it is blank. Look for it in the input and the "
-        "weights, or run in float32."
+        "the map or its score has a NaN or an infinity, so the map is blank. Look for it in the "
+        "input and the weights, or run in float32."
     ),
     "coarse": (
         "the layer has fewer than four cells along every axis, too few to point at anything. Take "
@@ -69,7 +69,7 @@ def is_coarse(space: Sequence[int]) -> bool:
 
 
 def diagnose(
-    raw: Sequence[Tensor], zero: Tensor, blank: Tensor, hints: Mapping[str, str]
+    raw: Sequence[Tensor], zero: Tensor, blank: Tensor, scores: Tensor, hints: Mapping[str, str]
 ) -> list[Diagnosis]:
     """A word for each map.
 
@@ -77,9 +77,11 @@ def diagnose(
         raw: the signed maps of each layer, ``(maps, *layer_space)``.
         zero: whether no gradient reached any layer, bool ``(maps,)``.
         blank: whether the finished map is all zeros, bool ``(maps,)``.
+        scores: what each map explains, ``(maps,)``.
         hints: by word, what is known of this model beyond the message of that word.
     """
     finite = torch.stack([one.flatten(1).isfinite().all(1) for one in raw]).all(0)
+    finite &= scores.isfinite()
     negative = torch.stack([one.flatten(1).amax(1) <= 0 for one in raw]).all(0)
     some = torch.stack([one.flatten(1).amin(1) < 0 for one in raw]).any(0)
     fine = "coarse" if all(is_coarse(one.shape[1:]) for one in raw) else "ok"

@@ -19,6 +19,7 @@ from gradcam_hooks.layout.input_axes import InputAxes
 from gradcam_hooks.layout.placement import Placement
 from gradcam_hooks.layout.reader import Watched, Words, read
 from gradcam_hooks.network.along import Belonging
+from gradcam_hooks.network.half import unscaled
 from gradcam_hooks.network.hooks import Pass, Taps
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe
@@ -175,14 +176,19 @@ class Run:
         edges = [layer.tap.edge for layer in self.layers if layer.tap.edge is not None]
         if not scores.requires_grad or len(edges) < len(self.layers):
             raise NoPath(self.lost())
-        found = torch.autograd.grad(
-            scores,
-            edges,
-            torch.ones_like(scores),
-            create_graph=graph,
-            retain_graph=True,
-            allow_unused=True,
-        )
+
+        def grad(factor: float, _: object) -> Sequence[Tensor | None]:
+            return torch.autograd.grad(
+                scores,
+                edges,
+                torch.full_like(scores, factor),
+                create_graph=graph,
+                retain_graph=True,
+                allow_unused=True,
+            )
+
+        kinds = {scores.dtype, *(layer.tap.activation.dtype for layer in self.layers)}
+        found = unscaled(grad, kinds)
         gradients = []
         for layer, gradient in zip(self.layers, found, strict=True):
             if gradient is None:

@@ -13,6 +13,7 @@ from torch.nn.utils import prune
 
 import gradcam_hooks as gh
 from tests.support.nets import images
+from tests.support.oracle import raw_by_zeros
 
 
 class Writing(nn.Module):
@@ -151,3 +152,32 @@ def test_observers_of_quantisation_aware_training(options: dict[str, int]) -> No
     for name, value in before.items():
         assert torch.equal(after[name], value), name
     assert net.training
+
+
+class Prepared(nn.Module):
+    """A network as it is made ready for quantisation: observers ahead of and behind everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quant, self.dequant = quantization.QuantStub(), quantization.DeQuantStub()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 12, 3, padding=1)
+        self.fc = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.b(self.a(self.quant(x)).relu()).relu()
+        logits: Tensor = self.dequant(self.fc(features.mean((2, 3))))
+        return logits
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_network_that_observes_is_asked_of_its_axes_as_if_it_did_not() -> None:
+    torch.manual_seed(0)
+    net, x = Prepared().train(), torch.rand(2, 3, 16, 16)
+    net.qconfig = quantization.get_default_qat_qconfig("x86")
+    net = quantization.prepare_qat(net)
+    net(x)
+    twin = copy.deepcopy(net.eval())
+    result = gh.explain(net, x * 3, "b", target=1)  # beyond the ranges that were observed
+    expected = raw_by_zeros(twin, "b", lambda: twin(x * 3)[:, 1])
+    torch.testing.assert_close(result.raw, expected)

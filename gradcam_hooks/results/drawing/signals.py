@@ -56,7 +56,7 @@ class Signal:
         """
         given = subject.tensor if subject.given is None else subject.given
         if isinstance(given, Tensor):
-            given = given.detach().cpu().float().numpy()
+            given = given.float().numpy(force=True)
         if not isinstance(given, np.ndarray) or given.ndim not in (1, 2) or not given.size:
             shape = f" of shape {given.shape}" if isinstance(given, np.ndarray) else ""
             raise InputError(

@@ -181,7 +181,7 @@ def _montage(cells: Sequence[Floats], titles: Sequence[str]) -> Floats:
 def _read(given: object) -> tuple[Floats, bool]:
     """What the user draws on as RGB in [0, 1], and whether it came in colour."""
     if isinstance(given, Tensor):
-        given = given.detach().cpu().numpy()
+        given = given.numpy(force=True)
     if isinstance(given, np.ndarray) and (given.ndim == 3 or given.shape[3:] == (3,)):
         grey = to_float(given) if given.dtype == np.uint8 else given.astype(np.float32)
         colours = grey.ndim == 4
