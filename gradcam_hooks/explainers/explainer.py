@@ -6,7 +6,7 @@ State lives in the open taps alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
@@ -21,13 +21,14 @@ from gradcam_hooks.answer import Question, answer
 from gradcam_hooks.errors import (
     GradientError,
     InputError,
+    LayerDidNotRun,
     LayerError,
     LayoutError,
     OptionError,
 )
 from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare, is_picture, prepared
 from gradcam_hooks.images.pictures import Picture
-from gradcam_hooks.layout.auto import Candidate, candidates, last
+from gradcam_hooks.layout.auto import Candidate, candidates, last, taken
 from gradcam_hooks.layout.pattern import parse
 from gradcam_hooks.layout.survey import Survey
 from gradcam_hooks.maps import FUSIONS
@@ -183,7 +184,7 @@ class Explainer:
         self._rank = None if axes is None else len(parse(axes, "axes").axes)
         self._open = False
         self._taps: Taps | None = None
-        self._chosen: dict[tuple[int, ...], Candidate] = {}
+        self._chosen: dict[tuple[Hashable, ...], Candidate] = {}
         self._own: list[tuple[Prepare, str]] = []  # the network's own preprocessing, once asked
 
     @classmethod
@@ -285,13 +286,13 @@ class Explainer:
 
     def _choose(self, inputs: Inputs, target: Target) -> Explanation:
         """The last layer that is spatial and that gradients reach; asked once per image shape."""
-        shape = tuple(inputs.image.shape[1:])
-        known = self._chosen.get(shape)
+        memory, key = self._remembered(inputs, target)
+        known = memory.get(key)
         score = summed(self._question.asked, target, inputs.batch)
         others = candidates(self.model, inputs, score, self.call)
         unread: list[LayoutError] = []
         for one in chain([known] if known else [], others):
-            with self._tap([one.name], one.call) as taps, suppress(NoPath):
+            with self._tap([one.name], one.call) as taps, suppress(NoPath, LayerDidNotRun):
                 try:
                     explanation = answer(self._question, taps, inputs, target, reach=one != known)
                 except LayoutError as error:
@@ -301,7 +302,7 @@ class Explainer:
                     continue  # the next one may be plainer
                 if one == known and _unreached(explanation):
                     continue  # it served another target, which this one has no path to
-                self._chosen[shape] = one
+                memory[key] = one
                 return explanation
         if unread:
             raise unread[0]
@@ -311,6 +312,17 @@ class Explainer:
             f"position for this target. {why}{' ' * bool(why)}Take another target, or name a "
             "layer; gradcam_hooks.layers(model, x) lists those that ran."
         )
+
+    def _remembered(
+        self, inputs: Inputs, target: Target
+    ) -> tuple[dict[tuple[Hashable, ...], Candidate], tuple[Hashable, ...]]:
+        """Where it is remembered what was taken: for a class beside the model, else here."""
+        asked, shape = self._question.asked, tuple(inputs.image.shape[1:])
+        if callable(target) or callable(asked.output):
+            return self._chosen, shape
+        names = hash(tuple(name for name, _ in self.model.named_modules()))
+        words = (asked.output, asked.layout, self.axes, self.call, inputs.place)
+        return taken(self.model), (names, *shape, *words)
 
     def _why(self, inputs: Inputs, target: Target) -> str:
         """What is known of why no gradient comes, even to the last spatial layer."""

@@ -7,7 +7,7 @@ the model's output; the score is a function that is handed over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -22,7 +22,16 @@ from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.outputs import find_logits, flat_logits
 from gradcam_hooks.network.tree import mapped, tensors
 
-__all__ = ["Candidate", "Score", "candidates", "finer_than", "last", "reached", "reached_in"]
+__all__ = [
+    "Candidate",
+    "Score",
+    "candidates",
+    "finer_than",
+    "last",
+    "reached",
+    "reached_in",
+    "taken",
+]
 
 Score = Callable[[object], Tensor]
 """From the model's output to the number whose gradient is asked, in the graph."""
@@ -62,6 +71,14 @@ def candidates(
     for one in reached(model, inputs, score, call):
         if one.name != found.name or dense:
             yield one
+
+
+_TAKEN: WeakKeyDictionary[nn.Module, dict[tuple[Hashable, ...], Candidate]] = WeakKeyDictionary()
+
+
+def taken(model: nn.Module) -> dict[tuple[Hashable, ...], Candidate]:
+    """What was taken before, by whatever it depended on; to be added to. It lives as the model."""
+    return _TAKEN.setdefault(model, {})
 
 
 def last(survey: Survey, call: Call = None) -> Visit:

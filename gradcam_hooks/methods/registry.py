@@ -244,7 +244,8 @@ def method_of(given: str | Method | Callable[..., object]) -> Method:
     if meant is None:
         raise MethodNotFound(
             f"no method {given!r}{_nearest(given, words)} gradcam_hooks.METHODS has "
-            f"{', '.join(METHODS)}."
+            f"{', '.join(METHODS)}. One of your own is a function (activation, gradient) -> map: "
+            "pass that as method=, or put @gradcam_hooks.method() above it to give it a name."
         )
     return meant
 

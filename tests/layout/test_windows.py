@@ -201,7 +201,7 @@ def test_several_pictures_of_one_question_are_no_volume() -> None:
     net = drawn(transformers.ViltForImagesAndTextClassification(config))
     words = torch.tensor([[1, 2, 3], [4, 5, 6]])
     inputs = {"input_ids": words, "pixel_values": images((2, 1, 3, 64, 64))}
-    with pytest.raises(gh.LayoutError, match="lie along it in an order that is not known"):
+    with pytest.raises(gh.LayoutError, match="the random numbers that it draws move its cells"):
         gh.GradCAM(net, "vilt.embeddings.dropout")(**inputs)
 
 

@@ -79,6 +79,14 @@ def test_where_no_method_is_near_none_is_named() -> None:
             gh.explainer(wrong, torch.nn.Conv2d(3, 3, 3))
 
 
+def test_a_class_of_a_method_that_nobody_named_says_how_to_bring_it() -> None:
+    class Mine(gh.Explainer):
+        method = "mine of nobody"
+
+    with pytest.raises(gh.MethodNotFound, match=r"a function .*@gradcam_hooks.method"):
+        Mine(torch.nn.Conv2d(3, 3, 3))
+
+
 def test_the_page_and_the_stub_are_what_the_table_says() -> None:
     from scripts.methods_doc import PAGE, STUB, page, stub
 
