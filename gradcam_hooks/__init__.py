@@ -13,6 +13,7 @@ torch.Size([1, 32, 32])
 from __future__ import annotations
 
 import gradcam_hooks.stopping  # noqa: F401  (first of all: PyTorch takes its time)
+from gradcam_hooks.apps.reported import Report, report
 from gradcam_hooks.compare import compare
 from gradcam_hooks.errors import (
     DeviceError,
@@ -98,6 +99,7 @@ __all__ = [
     "ProbabilityWarning",
     "ReST",
     "Regression",
+    "Report",
     "Segment",
     "Similarity",
     "Style",
@@ -112,5 +114,6 @@ __all__ = [
     "load_image",
     "load_model",
     "method",
+    "report",
 ]
 __all__ += named.__all__

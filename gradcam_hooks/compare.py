@@ -1,4 +1,4 @@
-"""One image explained in several ways: every method, layer and target that is named.
+"""One image or several, explained in several ways: every method, layer and target that is named.
 
 What comes of it is a `Comparison`. A method that cannot explain this model has its reason there.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from itertools import product
+from pathlib import Path
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import GradCamHooksError, InputError, LayerNotFound, MethodNotFound
@@ -44,11 +45,12 @@ def compare(
     columns: int | None = None,
     **options: object,
 ) -> Comparison:
-    """Explain one image in several ways, side by side: every method, layer and target named.
+    """Explain images in several ways, side by side: every method, layer and target named.
 
     Args:
         model: any module; it is left exactly as found.
-        image: one image: a tensor ``(1, channels, *space)``, a path, a PIL image or an RGB array.
+        image: one image, a tensor ``(1, channels, *space)``, a path, a PIL image or an RGB array;
+            or several, a list of such or a tensor of a batch, a row of the figure each.
         methods: names in `METHODS`, classes, or functions of one's own; by default Grad-CAM, and
             six usual ones where neither layers nor targets are named. ``"all"`` is every one of
             them, those of hundreds of runs with the fewer runs of their ``quick`` options, which
@@ -67,7 +69,7 @@ def compare(
 
     Raises:
         MethodNotFound, LayerNotFound: a name is wrong.
-        InputError: there is more than one image, or nothing to compare.
+        InputError: there is nothing to compare.
         GradCamHooksError: no way at all could explain the image; the first one's reason.
 
     >>> import torch
@@ -76,6 +78,8 @@ def compare(
     ... )
     >>> compare(model, torch.rand(1, 3, 32, 32), targets=[0, 1, 2])
     Comparison(1 method, 1 layer, 3 targets; 3 of 3 explained)
+    >>> compare(model, [torch.rand(1, 3, 32, 32)] * 2, methods=["gradcam", "layercam"])
+    Comparison(2 images, 2 methods, 1 layer, 1 target; 4 of 4 explained)
     """
     if columns is not None:
         check_count(columns, "columns=", error=InputError)
@@ -85,22 +89,27 @@ def compare(
     kinds = _kinds(list(METHODS) if quick else usual if methods is None else methods)
     own = _own(options, [kind.row() for kind in kinds], quick=quick)
     places: list[LayerSpec] = ["auto"] if layers is None else _several("layers", layers)
-    image = _loaded(image)
-    if not isinstance(targets, TopK | AllClasses):
-        asked: list[Target] = [None] if targets is None else _several("targets", targets)
-    else:
-        whole = explain(model, image, places[0], target=targets, method=kinds[0], **own[0])
-        asked = [] if whole.target is None else list(whole.target[0].tolist())
-    cells = tuple(
-        _cell(model, image, kind, place, target, mine, quick=quick)
-        for (kind, mine), place, target in product(zip(kinds, own, strict=True), places, asked)
-    )
+    pictures = _each(image)
+    cells: list[Cell] = []
+    for one in pictures.values():
+        if not isinstance(targets, TopK | AllClasses):
+            asked: list[Target] = [None] if targets is None else _several("targets", targets)
+        else:
+            whole = explain(model, one, places[0], target=targets, method=kinds[0], **own[0])
+            asked = [] if whole.target is None else list(whole.target[0].tolist())
+        cells += [
+            _cell(model, one, kind, place, target, mine, quick=quick)
+            for (kind, mine), place, target in product(zip(kinds, own, strict=True), places, asked)
+        ]
     if not cells:
-        raise InputError("there is nothing to compare: methods=, layers= or targets= is empty.")
+        raise InputError(
+            "there is nothing to compare: images, methods=, layers= or targets= are none."
+        )
     errors = [cell.error for cell in cells if cell.error is not None]
     if len(errors) == len(cells):
         raise errors[0]
-    return Comparison(cells, (len(kinds), len(places), len(asked)), columns, style)
+    shape = (len(kinds), len(places), len(asked))
+    return Comparison(tuple(cells), shape, columns, style, images=tuple(pictures))
 
 
 def _kinds(methods: Sequence[MethodSpec] | MethodSpec) -> list[type[Explainer]]:
@@ -146,7 +155,7 @@ def _cell(
 
     Raises:
         MethodNotFound, LayerNotFound: a wrong name, which is nothing to look at.
-        InputError: there is more than one image.
+        InputError: an image is a batch of several.
     """
     row = kind.row()
     words = (row.name, _layer_word(layer), _target_word(target))
@@ -158,19 +167,27 @@ def _cell(
         return Cell(*words, error=error)
     if len(found) != 1:
         raise InputError(
-            f"one image is compared at a time, and {len(found)} came; pass them one by one."
+            f"each image is compared for itself, and one of them is a batch of {len(found)}; pass "
+            "its images one by one."
         )
     told = row.quick if quick else {}
     return Cell(*words, found, quick=", ".join(f"{name}={one}" for name, one in told.items()))
 
 
-def _loaded(image: object) -> object:
-    """A file is read once, not for each cell."""
-    if isinstance(image, str | os.PathLike):
-        from gradcam_hooks.images import load_image
+def _each(given: object) -> dict[str, object]:
+    """Each image by its name; a file is read once, not for each cell."""
+    from gradcam_hooks.images import load_image
 
-        return load_image(image)
-    return image
+    if isinstance(given, Tensor) and given.ndim > 1:
+        given = [given[index : index + 1] for index in range(len(given))]
+    images = list(given) if isinstance(given, list | tuple) else [given]
+    found: dict[str, object] = {}
+    for number, one in enumerate(images, 1):
+        path = isinstance(one, str | os.PathLike)
+        name = Path(one).name if path else f"image {number}"  # type: ignore[arg-type]
+        name = name if name not in found else f"{name} ({number})"
+        found[name] = load_image(one) if path else one  # type: ignore[arg-type]
+    return found
 
 
 def _several(name: str, given: Sequence[_T]) -> list[_T]:

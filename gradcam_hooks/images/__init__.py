@@ -22,9 +22,9 @@ from gradcam_hooks.images.reading import (
     Fit,
     Preprocess,
     load_image,
-    save_image,
 )
 from gradcam_hooks.images.sheets import sheet
+from gradcam_hooks.images.writing import save_image
 
 __all__ = [
     "COLORMAPS",

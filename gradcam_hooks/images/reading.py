@@ -1,4 +1,4 @@
-"""Pictures: read as upright RGB, made ready for a network with their geometry, and written.
+"""Pictures: read as upright RGB, and made ready for a network with their geometry.
 
 A picture in any mode and depth becomes the RGB a person sees in a viewer, or there is an error
 that names the file; a half-read picture never passes. `Preprocess` is torchvision's usual
@@ -17,15 +17,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from gradcam_hooks.checks import check_count, check_one_of
 from gradcam_hooks.errors import ImageError, InputError
-from gradcam_hooks.images.colors import (
-    to_uint8,
-)
-from gradcam_hooks.images.files import nearest_file, no_file, readable_formats, write_whole
+from gradcam_hooks.images.files import nearest_file, no_file, readable_formats
 from gradcam_hooks.images.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -39,7 +35,6 @@ __all__ = [
     "ImageSource",
     "Preprocess",
     "load_image",
-    "save_image",
 ]
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image"
@@ -358,41 +353,3 @@ def _channels(name: str, value: Sequence[float]) -> tuple[float, ...]:
             f"{name} is of pixels in [0, 1], and {value!r} is of pixels up to 255: write {meant}"
         )
     return numbers
-
-
-def save_image(path: str | os.PathLike[str], rgb: npt.ArrayLike | Image.Image) -> None:
-    """Write a picture, whole or not at all; the suffix says the format.
-
-    JPEG and WebP are written at quality 95, JPEG without colour subsampling, which would smear
-    the edges of a heat map.
-
-    Args:
-        path: where to; missing folders are created.
-        rgb: floats in [0, 1], `(height, width, 3)`; or a Pillow picture of mode "RGB".
-
-    Raises:
-        ImageError: Pillow writes no such format, or the file cannot be written.
-        InputError: the array is not RGB in [0, 1].
-    """
-    from PIL import Image
-
-    path = Path(path)
-    pixels = np.asarray(rgb) if isinstance(rgb, Image.Image) else to_uint8(rgb)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise InputError(f"expected RGB, (height, width, 3); got {pixels.shape}")
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind is None or kind not in Image.SAVE:
-        raise ImageError(
-            f"'{path}': no picture format is written with the suffix {path.suffix!r}; "
-            "use .png, .jpg, .webp, .tif, .bmp or .gif"
-        )
-    options = {
-        "JPEG": {"quality": 95, "subsampling": 0},
-        "WEBP": {"quality": 95},
-        "PNG": {"compress_level": 1},  # a sixth of the time, for a file a sixth larger
-    }
-    try:
-        with write_whole(path) as part:
-            Image.fromarray(pixels).save(part, format=kind, **options.get(kind, {}))
-    except (OSError, ValueError) as error:
-        raise ImageError(f"'{path}' cannot be written: {error}") from error

@@ -1,6 +1,6 @@
-"""One figure of several maps of one image: methods, layers or classes side by side.
+"""One figure of several maps: images, methods, layers or classes side by side.
 
-A `Comparison` is what came of explaining an image in several ways; every cell of its figure says
+A `Comparison` is what came of explaining images in several ways; every cell of its figure says
 what it is, and one without a map has the reason. It knows explanations and pixels.
 """
 
@@ -73,21 +73,24 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Several explanations of one image, as one figure.
+    """Several explanations of one image or of several, as one figure.
 
     A notebook shows it; `figure` is the picture, `save` writes it.
 
     Attributes:
-        cells: what was tried: every method at every layer for every target, in this order.
+        cells: what was tried: of every image every method at every layer for every target, in
+            this order.
         shape: how many methods, layers and targets.
         columns: how many cells stand side by side where one thing alone varies.
         style: how the maps are drawn.
+        images: what the images are called.
     """
 
     cells: tuple[Cell, ...]
     shape: tuple[int, int, int]
     columns: int | None = None
     style: Style = field(default_factory=Style)
+    images: tuple[str, ...] = ("image 1",)
 
     @property
     def explanations(self) -> tuple[Explanation, ...]:
@@ -95,7 +98,9 @@ class Comparison:
         return tuple(cell.explanation for cell in self.cells if cell.explanation is not None)
 
     def __repr__(self) -> str:
-        counts = zip(self.shape, ("method", "layer", "target"), strict=True)
+        counts = list(zip(self.shape, ("method", "layer", "target"), strict=True))
+        if len(self.images) > 1:
+            counts.insert(0, (len(self.images), "image"))
         asked = ", ".join(f"{count} {what}{'s' * (count != 1)}" for count, what in counts)
         return f"Comparison({asked}; {len(self.explanations)} of {len(self.cells)} explained)"
 
@@ -104,7 +109,8 @@ class Comparison:
         """All cells on one picture.
 
         Where one thing varies, a grid that begins with the picture itself; where more do, the
-        last of them from left to right and the others from top to bottom, with titles.
+        last of them from left to right and the others from top to bottom, with titles. Of several
+        images each is a row, which begins with the picture, and all else is from left to right.
         """
         from PIL import Image
 
@@ -134,6 +140,8 @@ class Comparison:
     def _sheet(self) -> Floats:
         from gradcam_hooks.images.sheets import in_rows, sheet
 
+        if len(self.images) > 1:
+            return self._by_image()
         bare = self._drawn(self.explanations[0], bare=True)
         pictures = [
             _note(cell.reason, bare) if cell.explanation is None else self._drawn(cell.explanation)
@@ -159,6 +167,30 @@ class Comparison:
             titles=[self._title(range(start, start + wide), down) for start in starts],
             most=_HEIGHT,
         )
+
+    def _by_image(self) -> Floats:
+        """A row for each image."""
+        from gradcam_hooks.images.sheets import in_rows, sheet
+
+        wide = len(self.cells) // len(self.images)
+        rows = in_rows(self.cells, wide)
+        varying = [axis for axis, count in enumerate(self.shape) if count > 1]
+        told = [2] if 2 not in varying else []  # the class that each predicts is its own
+        pictures, captions = [], []
+        paper = self._drawn(self.explanations[0], bare=True)
+        for name, row in zip(self.images, rows, strict=True):
+            known = [cell.explanation for cell in row if cell.explanation is not None]
+            bare = self._drawn(known[0], bare=True) if known else _note(name, paper)
+            drawn = [
+                _note(one.reason, bare) if one.explanation is None else self._drawn(one.explanation)
+                for one in row
+            ]
+            pictures.append([bare, *drawn])
+            captions.append([(name,), *(_lines(one, told) for one in row)])
+        titles = (
+            self._title(range(i, len(self.cells), wide), varying or (0,)) for i in range(wide)
+        )
+        return sheet(pictures, captions=captions, columns=["", *titles], most=_HEIGHT)
 
     def _title(self, cells: Sequence[int], axes: Sequence[int]) -> str:
         """What these cells have in common, in the words of one that was explained if there is."""

@@ -13,12 +13,18 @@ from torch import Tensor
 
 __all__ = ["Diagnosis", "diagnose", "is_coarse"]
 
+_INNER = 6
+"""Cells along each axis from which on a map has an inside to speak of."""
+
+_DENSER = 8
+"""How many times as much lies on a cell at the border as on one inside, to be told."""
+
 
 class Diagnosis(str):
     """A word on one map, with the message behind it.
 
-    The words: ``"ok"``, ``"all-negative"``, ``"zero-gradient"``, ``"constant"``, ``"non-finite"``,
-    ``"coarse"``.
+    The words: ``"ok"``, ``"coarse"``, ``"border"``, ``"all-negative"``, ``"zero-gradient"``,
+    ``"constant"``, ``"non-finite"``.
 
     Attributes:
         message: the likely cause and the next step; empty for ``"ok"``.
@@ -48,6 +54,12 @@ _MESSAGES = {
     "constant": (
         "the map has the same value everywhere (or a single position), so it points nowhere. Take "
         "an earlier layer; gradcam_hooks.layers(model, x) lists those with space."
+    ),
+    "border": (
+        "nearly all of the map lies on its outermost cells, which look at the padding around the "
+        "picture as much as at the picture: what is there is often no evidence. Look at it with "
+        "another picture or a margin, or take an earlier layer; gradcam_hooks.layers(model, x) "
+        "lists them."
     ),
     "non-finite": (
         "the map or its score has a NaN or an infinity, so the map is blank. Look for it in the "
@@ -85,10 +97,11 @@ def diagnose(
     negative = torch.stack([one.flatten(1).amax(1) <= 0 for one in raw]).all(0)
     some = torch.stack([one.flatten(1).amin(1) < 0 for one in raw]).any(0)
     fine = "coarse" if all(is_coarse(one.shape[1:]) for one in raw) else "ok"
+    border = torch.stack([_on_border(one) for one in raw]).all(0)
     words = []
-    rows = torch.stack([finite, zero, negative & some, blank]).T.tolist()
-    for is_finite, is_zero, is_negative, is_blank in rows:
-        word = fine
+    rows = torch.stack([finite, zero, negative & some, blank, border]).T.tolist()
+    for is_finite, is_zero, is_negative, is_blank, is_border in rows:
+        word = "border" if is_border else fine
         if not is_finite:
             word = "non-finite"
         elif is_zero:
@@ -97,3 +110,15 @@ def diagnose(
             word = "all-negative" if is_negative else "constant"
         words.append(Diagnosis(word, f"{_MESSAGES[word]} {hints.get(word, '')}".strip()))
     return words
+
+
+def _on_border(raw: Tensor) -> Tensor:
+    """Which signed maps ``(maps, *space)`` lie on their outermost cells, bool ``(maps,)``."""
+    space = raw.shape[1:]
+    if len(space) < 2 or min(space) < _INNER:
+        return torch.zeros(len(raw), dtype=torch.bool, device=raw.device)
+    positive = raw.detach().relu()
+    inside = positive[(slice(None),) + (slice(1, -1),) * len(space)].flatten(1)
+    cells = positive[0].numel() - inside.shape[1]
+    outside = positive.flatten(1).sum(1) - inside.sum(1)
+    return (outside / cells > _DENSER * inside.mean(1)) & outside.isfinite()

@@ -102,10 +102,17 @@ class Explanation:
         """The same explanation with the pictures that its inputs came from."""
         return dataclasses.replace(self, pictures=pictures)
 
-    def __getitem__(self, index: int) -> Explanation:
-        """The explanation of one image, still with its batch axis of one."""
-        index = range(len(self))[index]
-        one = slice(index, index + 1)
+    def __getitem__(self, index: int | slice) -> Explanation:
+        """The explanation of one image, still with its batch axis of one; of a slice of several.
+
+        Raises:
+            IndexError: there is no such image.
+        """
+        every = range(len(self))
+        rows = list(every[index]) if isinstance(index, slice) else [every[index]]
+        if not rows:
+            raise IndexError(f"{index} holds none of {len(self)} images")
+        one = slice(rows[0], rows[0] + 1) if len(rows) == 1 else rows
         raw = tuple(r[one] for r in self.raw) if isinstance(self.raw, tuple) else self.raw[one]
         return dataclasses.replace(
             self,
@@ -113,11 +120,11 @@ class Explanation:
             raw=raw,
             scores=self.scores[one],
             target=None if self.target is None else self.target[one],
-            output=taken(self.output, self.along, [index]),
-            diagnosis=self.diagnosis[one],
+            output=taken(self.output, self.along, rows),
+            diagnosis=tuple(self.diagnosis[row] for row in rows),  # type: ignore[arg-type]
             logits=None if self.logits is None else self.logits[one],
             image=None if self.image is None else self.image[one],
-            pictures=None if self.pictures is None else self.pictures[one],
+            pictures=None if self.pictures is None else tuple(self.pictures[row] for row in rows),
         )
 
     @with_style

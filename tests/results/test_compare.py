@@ -169,9 +169,7 @@ class TestWhatFails:
         with pytest.raises(gh.LayerNotFound, match="no layer '11'"):
             gh.compare(gap_linear(), images(1), layers=["1", "11"])
 
-    def test_one_image_at_a_time_and_something_to_compare(self) -> None:
-        with pytest.raises(gh.InputError, match="one image is compared at a time, and 2 came"):
-            gh.compare(gap_linear(), images(2))
+    def test_there_is_something_to_compare(self) -> None:
         with pytest.raises(gh.InputError, match="nothing to compare"):
             gh.compare(gap_linear(), images(1), layers=[])
         with pytest.raises(gh.InputError, match=r"layers= is a list.*\['layer4'\]"):
@@ -224,3 +222,64 @@ class TestSheetsAndLetters:
         assert drawn.shape[1] == 192
         assert (drawn[:20, :10] == 0).all()
         assert (drawn[:20, 10:] == 1).all()
+
+
+class TestImages:
+    def test_each_image_is_a_row_that_begins_with_it(self, honest: torch.nn.Module) -> None:
+        pictures = list(demo.IMAGES[:2])
+        made = gh.compare(
+            honest,
+            pictures,
+            methods=["gradcam", "layercam"],
+            layers=["layer2", "layer3"],
+            preprocess=PREPARE,
+            labels=demo.LABELS,
+        )
+        assert repr(made) == "Comparison(2 images, 2 methods, 2 layers, 1 target; 8 of 8 explained)"
+        assert made.images == tuple(Path(one).name for one in pictures)
+        wide = 264  # a picture of 256 pixels and the gap
+        assert (made.cells[0].method, made.cells[0].layer) == ("gradcam", "layer2")
+        for row, path in enumerate(pictures):
+            cells = [
+                Image.open(path),
+                *(c.explanation.overlay() for c in made.cells[4 * row : 4 * row + 4]),
+            ]
+            tops = [
+                top
+                for top in range(made.figure.height - 255)
+                if np.array_equal(shown(made.figure, 0, top, cells[0]), np.asarray(cells[0]))
+            ]
+            assert len(tops) == 1
+            for column, cell in enumerate(cells):
+                assert np.array_equal(
+                    shown(made.figure, wide * column, tops[0], cell), np.asarray(cell)
+                )
+
+    def test_each_image_alone_is_what_it_is_among_others(self) -> None:
+        net, x = gap_linear(), images(3)
+        made = gh.compare(net, x, methods=["gradcam"], layers=["1"], targets=[0, 1])
+        assert (made.shape, made.images) == ((1, 1, 2), ("image 1", "image 2", "image 3"))
+        for i, one in enumerate(made.explanations):
+            alone = gh.explain(net, x[i // 2][None], "1", target=i % 2)
+            assert torch.equal(one.raw, alone.raw)
+        ranked = gh.compare(net, list(x.split(1)), layers=["1"], targets=gh.TopK(2))
+        assert [one.target.item() for one in ranked.explanations] == net(x).topk(
+            2
+        ).indices.flatten().tolist()
+
+    def test_what_fails_on_one_image_keeps_its_place(self) -> None:
+        net, x = gap_linear(), images(2)
+        second = float(net(x)[1, 0].detach())
+
+        def picky(output: torch.Tensor) -> torch.Tensor:
+            if abs(float(output[0, 0].detach()) - second) < 1e-9:
+                raise gh.TargetError("not of this image")
+            return output[:, 0]
+
+        made = gh.compare(net, x, layers=["1"], targets=[picky])
+        assert [cell.reason for cell in made.cells] == ["", "not of this image"]
+        assert made.figure.height > 2 * 8
+
+    def test_a_batch_within_a_list_is_told(self) -> None:
+        with pytest.raises(gh.InputError, match="one of them is a batch of 2"):
+            gh.compare(gap_linear(), [images(2)], layers=["1"])

@@ -345,3 +345,20 @@ def pictures_of(page: str) -> list[Image.Image]:
     sources = parser.attributes["src"]
     assert all(one.startswith("data:image/png;base64,") for one in sources)
     return [Image.open(io.BytesIO(base64.b64decode(one.split(",")[1]))) for one in sources]
+
+
+def test_a_slice_is_the_explanation_of_several_images() -> None:
+    net, x = gap_linear(), images(4)
+    result = gh.explain(net, x, "1")
+    for part, rows in ((slice(0, 2), [0, 1]), (slice(None, None, -2), [3, 1]), (slice(3, 9), [3])):
+        some = result[part]
+        assert len(some) == len(rows)
+        for place, row in enumerate(rows):
+            one, other = some[place], result[row]
+            assert torch.equal(one.maps, other.maps)
+            assert torch.equal(one.output, other.output)
+            assert (one.diagnosis, one.facts()) == (other.diagnosis, other.facts())
+    with pytest.raises(IndexError, match="holds none of 4 images"):
+        result[4:]
+    with pytest.raises(IndexError):
+        result[4]

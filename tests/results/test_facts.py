@@ -14,7 +14,7 @@ import gradcam_hooks as gh
 from gradcam_hooks.apps.batch.cards import card_of
 from gradcam_hooks.apps.batch.records import record_of
 from gradcam_hooks.network.outputs import probabilities
-from gradcam_hooks.results.diagnosis import Diagnosis
+from gradcam_hooks.results.diagnosis import Diagnosis, diagnose
 from gradcam_hooks.results.facts import Facts, facts_of, prediction
 from tests.support.nets import gap_linear, images
 
@@ -116,3 +116,39 @@ def test_logits_behind_a_softmax_have_their_probability() -> None:
     chances = [row[0].probability for row in result.facts()]
     assert chances == pytest.approx(net(x).amax(1).tolist())
     assert result[1].facts() == result.facts()[1:]
+
+
+def test_a_map_on_its_outermost_cells_is_told() -> None:
+    ring = torch.ones(8, 8)
+    ring[1:-1, 1:-1] = 0
+    # 28 cells of 1 around 36 of x: more than 8 times as dense while x < 1/8
+    faint, strong = ring.clone(), ring.clone()
+    faint[1:-1, 1:-1], strong[1:-1, 1:-1] = 0.12, 0.13
+    negative = ring.clone()
+    negative[1:-1, 1:-1] = -5
+    no = torch.zeros(4, dtype=torch.bool)
+    words = diagnose([torch.stack([ring, faint, strong, negative])], no, no, {})
+    assert words == ["border", "border", "ok", "border"]
+    assert "outermost cells" in words[0].message
+    small = ring[:5, :5]
+    assert diagnose([small[None], ring[None]], no[:1], no[:1], {}) == ["ok"]
+    assert diagnose([ring[None] * torch.nan], no[:1], no[:1], {}) == ["non-finite"]
+    assert diagnose([ring[None]], no[:1], ~no[:1], {}) == ["constant"]
+
+
+def test_padding_that_a_network_looks_at_is_told() -> None:
+    """A network of one channel that is bright only where its kernel meets the padding."""
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 1, 3, padding=1, bias=True),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(1, 2),
+    )
+    with torch.no_grad():
+        net[0].weight.fill_(-1.0)
+        net[0].bias.fill_(8.0)
+        net[4].weight.copy_(torch.tensor([[1.0], [-1.0]]))
+    result = gh.explain(net, torch.ones(1, 1, 9, 9), "1", target=0)
+    assert result.diagnosis == ("border",)
+    assert result.maps[0, 4, 4] == 0

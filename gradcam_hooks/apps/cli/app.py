@@ -198,12 +198,13 @@ def _run(
     """Do the run, write its report, and end with the status that says what came of it."""
     from gradcam_hooks.apps.batch import Series
     from gradcam_hooks.apps.batch.truths import check_truths
+    from gradcam_hooks.apps.reported import page_of
 
     check_truths(truths, job.loaded.labels)
     series = Series(job, pictures, out, again=again, truths=truths, max_pixels=max_pixels)
     with series.folder.held():
         records = _watched(series, batch_size)
-        pages = _report(series, records)
+        pages = page_of(series, records, shlex.join(["gradcam-hooks", *sys.argv[1:]]))
     _conclude(series, records, pages)
 
 
@@ -228,27 +229,6 @@ def _watched(series: Series, batch_size: int) -> list[Record]:
             f"'{series.folder.path / 'results.jsonl'}'; the same command goes on from there",
         )
         raise typer.Exit(130) from stop
-
-
-def _report(series: Series, records: list[Record]) -> list[Path]:
-    """Write the report of all that is in the folder of a run; its pages."""
-    from gradcam_hooks.apps.report import Look, entries_of, terms_of, write_report
-
-    command = shlex.join(["gradcam-hooks", *sys.argv[1:]])
-    every = series.shown()
-    return write_report(
-        series.folder,
-        entries_of(every, series.folder.path),
-        terms_of(series.job, records, command, others=len(every) - len(records)),
-        Look(
-            subtitle=f"{series.job.loaded.name}, {_told(series.job.method)}",
-            style=series.job.style,
-        ),
-    )
-
-
-def _told(method: str | tuple[str, ...]) -> str:
-    return method if isinstance(method, str) else ", ".join(method)
 
 
 def _conclude(series: Series, records: list[Record], pages: list[Path]) -> None:

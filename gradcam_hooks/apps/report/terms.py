@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import platform
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -50,6 +51,7 @@ def terms_of(
         ("Preprocessing", str(job.prepare)),
         *([("Options", ", ".join(f"{k}={v!r}" for k, v in job.options.items()))]
           if job.options else []),
+        *_judged(records),
         ("Precision and device", f"{str(parameter.dtype).removeprefix('torch.')}, "
          f"{parameter.device}"),
         ("Seed of torch", str(torch.initial_seed())),
@@ -60,6 +62,24 @@ def terms_of(
         *([("Besides", f"{others} more of earlier runs in this folder, for which this need not "
             "hold; their fingerprints are in results.jsonl")] if others else []),
     ]  # fmt: skip
+
+
+def _judged(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """How right the predictions are: in all, of each true class, and what was taken for what."""
+    known = [(str(one.truth), one.said) for one in records if one.right is not None]
+    if not known:
+        return []
+    right = sum(one.right is True for one in records)
+    of_each = Counter(truth for truth, _ in known)
+    met = Counter(truth for truth, said in known if truth == said)
+    wrong = Counter(pair for pair in known if pair[0] != pair[1])
+    each = "; ".join(f"{name} {met[name]} of {count}" for name, count in sorted(of_each.items()))
+    taken = "; ".join(f"{one[0]} for {one[1]} {count}" for one, count in wrong.most_common())
+    return [
+        ("Right", f"{right} of {len(known)} ({right / len(known):.1%})"),
+        ("Right of each class", each),
+        *([("Taken", taken)] if taken else []),
+    ]
 
 
 def _layers(layer: str | list[str] | None) -> list[str]:

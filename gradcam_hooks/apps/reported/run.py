@@ -1,0 +1,183 @@
+"""The report from Python: pictures or a data set through a network, onto a page.
+
+What the command does with a folder, for whoever has a network in memory. It joins `batch` and
+`report`; of data sets it knows what they return.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import nn
+
+from gradcam_hooks.models import LoadedModel
+from gradcam_hooks.network.modules import unwrap
+
+if TYPE_CHECKING:
+    from gradcam_hooks.apps.batch import Series
+    from gradcam_hooks.apps.batch.records import Record
+    from gradcam_hooks.images.given import PrepareSpec
+    from gradcam_hooks.results.drawing import Style
+    from gradcam_hooks.targets import Target
+
+__all__ = ["Report", "page_of", "report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a run.
+
+    Attributes:
+        pages: the files of the report, the first first.
+        records: what is known of each picture, in their order.
+    """
+
+    pages: tuple[Path, ...]
+    records: tuple[Record, ...]
+
+    @property
+    def path(self) -> Path:
+        """The page to open."""
+        return self.pages[0]
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share that is predicted right, of those whose true class is known."""
+        judged = [record.right for record in self.records if record.right is not None]
+        return sum(judged) / len(judged) if judged else None
+
+    @property
+    def confusion(self) -> dict[tuple[str, str], int]:
+        """How many pictures of a true class were taken for a class: by ``(true, predicted)``."""
+        judged = (one for one in self.records if one.right is not None and one.truth is not None)
+        return dict(Counter((str(one.truth), one.said) for one in judged))
+
+    def __repr__(self) -> str:
+        broken = sum(record.error is not None for record in self.records)
+        told = "" if self.accuracy is None else f", {self.accuracy:.1%} right"
+        told += f", {broken} broken" if broken else ""
+        return f"Report('{self.path}', {len(self.records)} pictures{told})"
+
+
+def report(
+    model: nn.Module | LoadedModel,
+    images: object,
+    /,
+    *,
+    out: str | PathLike[str] = "gradcam_results",
+    layer: str | Sequence[str] = "auto",
+    target: Target = None,
+    method: str | Sequence[str] = "gradcam",
+    preprocess: PrepareSpec | None = None,
+    labels: Sequence[str] | None = None,
+    truths: Mapping[str, str] | Sequence[object] | str | None = None,
+    multi_label: bool | None = None,
+    output: str | int | None = None,
+    fuse: str | None = None,
+    style: Style | None = None,
+    batch_size: int = 8,
+    again: bool = False,
+    name: str | None = None,
+    **options: object,
+) -> Report:
+    """Explain pictures or a data set, and write a report of them that a browser opens.
+
+    Args:
+        model: any module, or what `load_model` gave.
+        images: a folder, a file, a list of files; or a data set of pictures, or of pairs of a
+            picture and its class, such as torchvision's ``ImageFolder``, whose transform is then
+            the preprocessing and whose classes are the labels. Pictures that are no files are
+            written into ``out``.
+        out: the folder of the report, the overlays and ``results.jsonl``; a second run keeps what
+            the first has done there with the same options.
+        layer: a dotted name, a glob, ``"auto"``, or several names.
+        target: what is explained, as in `explain`.
+        method: a name, several of them or ``"all"``.
+        preprocess: how pictures are made ready, as for `Explainer`; by default the data set's
+            transform, or what the network tells.
+        labels: the classes' names.
+        truths: the true classes: one for each picture, by its path, ``"folders"`` or a CSV file.
+        multi_label: as for `Explainer`.
+        output: which part of the network's output is explained.
+        fuse: how the maps of several layers become one.
+        style: how the maps are drawn.
+        batch_size: how many go through the network at once.
+        again: do again what an earlier run has done.
+        name: what the network is called on the page.
+        options: the methods' own options.
+
+    Returns:
+        The pages, a record for each picture, accuracy and confusion where the truths are known.
+
+    Raises:
+        GradCamHooksError: the layer, the target or the method does not suit the network.
+        ImageError, InputError: there are no pictures, or not such as are needed.
+        OSError: the results cannot be written.
+    """
+    from gradcam_hooks.apps.batch import Folder, Series
+    from gradcam_hooks.apps.batch.job import Job
+    from gradcam_hooks.apps.batch.truths import check_truths
+    from gradcam_hooks.apps.reported.datasets import pictures_of
+    from gradcam_hooks.results.drawing import Style
+
+    given = pictures_of(images, Folder(Path(out)), truths)
+    loaded = _loaded(model, name, labels or given.labels, preprocess or given.transform)
+    check_truths(given.truths, loaded.labels)
+    job = Job(
+        loaded,
+        layer=layer if isinstance(layer, str) else tuple(layer),
+        target=target,
+        method=method if isinstance(method, str) else tuple(method),
+        output=output,
+        multi_label=multi_label,
+        options=options,
+        fuse=fuse,
+        style=style or Style(),
+    )
+    series = Series(job, given.paths, Path(out), again=again, truths=given.truths)
+    with series.folder.held():
+        records = series.go(batch_size=batch_size)
+        pages = page_of(series, records)
+    return Report(tuple(pages), tuple(records))
+
+
+def _loaded(
+    model: nn.Module | LoadedModel,
+    name: str | None,
+    labels: Sequence[str] | None,
+    preprocess: PrepareSpec | None,
+) -> LoadedModel:
+    """The network with what is known of it."""
+    from gradcam_hooks.images.given import as_prepare
+    from gradcam_hooks.models.labels import labels_of
+    from gradcam_hooks.models.presets import own_preprocess
+
+    if not isinstance(model, LoadedModel):
+        inner = unwrap(model)
+        known = labels_of(inner)
+        own = own_preprocess(inner)[0]
+        model = LoadedModel(inner, type(inner).__name__, "as they are in memory", known, own)
+    prepare = model.preprocess if preprocess is None else cast("Any", as_prepare(preprocess))
+    names = model.labels if labels is None else tuple(labels)
+    return LoadedModel(model.model, name or model.name, model.weights, names, prepare)
+
+
+def page_of(series: Series, records: Sequence[Record], command: str = "") -> list[Path]:
+    """Write the report of all that is in the folder of a run; its pages."""
+    from gradcam_hooks.apps.report import Look, entries_of, terms_of, write_report
+
+    method = series.job.method
+    told = method if isinstance(method, str) else ", ".join(method)
+    every = series.shown()
+    others = len(every) - len(records)
+    return write_report(
+        series.folder,
+        entries_of(every, series.folder.path),
+        terms_of(series.job, list(records), command, others=others),
+        Look(subtitle=f"{series.job.loaded.name}, {told}", style=series.job.style),
+    )

@@ -1,0 +1,49 @@
+"""Pictures on disk are the pictures that were drawn, also on a page of PDF."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gradcam_hooks.images import save_image
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (30, 45, 3), np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "ppm"])
+def test_a_picture_comes_back_as_it_was(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    save_image(path, Image.fromarray(PIXELS))
+    assert np.array_equal(np.asarray(Image.open(path).convert("RGB")), PIXELS)
+
+
+def test_a_page_of_pdf_holds_every_pixel(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    save_image(path, Image.fromarray(PIXELS))
+    file = path.read_bytes()
+    assert b"/MediaBox [0 0 45 30]" in file
+    assert b"DCTDecode" not in file
+    start = file.index(b"stream\n", file.index(b"/FlateDecode")) + len(b"stream\n")
+    (length,) = re.findall(rb"/FlateDecode /Length (\d+)", file)
+    pixels = zlib.decompress(file[start : start + int(length)])
+    assert np.array_equal(np.frombuffer(pixels, np.uint8).reshape(PIXELS.shape), PIXELS)
+
+
+def test_the_table_of_a_pdf_points_at_its_objects(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    save_image(path, Image.fromarray(PIXELS))
+    file = path.read_bytes()
+    table = int(re.findall(rb"startxref\n(\d+)\n%%EOF", file)[0])
+    assert file[table:].startswith(b"xref\n0 6\n")
+    entries = re.findall(rb"(\d{10}) 00000 n \n", file[table:])
+    assert len(entries) == 5
+    for number, place in enumerate(entries, 1):
+        assert file[int(place) :].startswith(b"%d 0 obj\n" % number)
+    (length,) = re.findall(rb"<< /Length (\d+) >>\nstream\n", file)
+    drawn = file[file.index(b"stream\n", int(entries[3])) + len(b"stream\n") :]
+    assert drawn[: int(length)] == b"45 0 0 30 0 0 cm /Picture Do"
