@@ -10,7 +10,7 @@ Knows modules and tensors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,7 @@ from torch import Tensor, nn
 __all__ = ["Buffers"]
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(NamedTuple):
     """A buffer, and the same memory in the shape in which it was found."""
 
     buffer: Tensor
@@ -33,7 +32,7 @@ class _Found:
             now.shape != was.shape
             or now.dtype != was.dtype
             or now.device != was.device
-            or (_plain(now) and (now.data_ptr(), now.stride()) != (was.data_ptr(), was.stride()))
+            or (_plain(was) and (now.data_ptr() != was.data_ptr() or now.stride() != was.stride()))
         )
 
 
@@ -49,12 +48,14 @@ class Buffers:
         different = {id(one): one for one in found if one.device.type != "meta"}.values()
         self._found = [_Found(one, one.data, one.requires_grad) for one in different]
         kinds: dict[tuple[torch.dtype, torch.device], list[_Found]] = {}
+        self._odd = []
         for one in self._found:
-            if _plain(one.memory):
-                kinds.setdefault((one.memory.dtype, one.memory.device), []).append(one)
+            memory = one.memory
+            if _plain(memory):
+                kinds.setdefault((memory.dtype, memory.device), []).append(one)
+            else:
+                self._odd.append((memory, memory.clone()))
         self._kinds = [(members, _joined(members)) for members in kinds.values()]
-        odd = [one.memory for one in self._found if not _plain(one.memory)]
-        self._odd = [(memory, memory.clone()) for memory in odd]
         self._written = set[int]()
 
     def put_back(self) -> set[int]:

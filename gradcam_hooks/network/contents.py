@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias, TypeGuard
 
 from torch import Tensor, nn
@@ -45,44 +45,47 @@ class Contents:
 
 
 class _Kept:
-    """What is in one module."""
+    """What is in one module; there are many of them, and next to none has changed."""
+
+    __slots__ = ("_containers", "_keys", "_now", "_ours", "_values", "_whole")
 
     def __init__(self, module: nn.Module, ours: Sequence[str]) -> None:
         self._ours = ours
         self._now: dict[str, object] = vars(module)
-        self._found = dict(self._now)
-        own = [self._found[name] for name in self._found.keys() - _EVERY]
+        self._keys, self._values = tuple(self._now), tuple(self._now.values())
+        own = [self._now[name] for name in self._now.keys() - _EVERY]
         self._containers = [(one, _parts(one)) for one in own if _is_container(one)]
-        self._buffers = {id(one) for one in module._buffers.values() if one is not None}
         self._whole = False
 
     def put_back(self, written: set[int]) -> None:
-        """As it was, if there are other tensors in it, or these buffers were ``written`` to."""
-        for name in self._ours:
-            self._put_back(name)
-        different: list[str] = []
-        if not _same(_parts(self._now), _parts(self._found)):
-            different += [name for name in {**self._now, **self._found} if self._differs(name)]
+        """As it was, if there are other tensors in it, or its buffers are among ``written``."""
         refilled = [(one, was) for one, was in self._containers if not _same(_parts(one), was)]
-        held = [one.get(name) for name in different for one in (self._now, self._found)]
+        same = _same(self._now.values(), self._values)
+        if same and not refilled and not written:
+            return
+        found = dict(zip(self._keys, self._values, strict=True))
+        for name in self._ours:
+            self._put_back(name, found)
+        different = [name for name in {**self._now, **found} if self._differs(name, found)]
+        held = [one.get(name) for name in different for one in (self._now, found)]
         held += [part for one, was in refilled for part in (_parts(one), was)]
+        buffers = (part for _, was in self._containers for part in was)
         # An interruption may come before all is put back, and the tensors would not tell any more.
-        self._whole |= not self._buffers.isdisjoint(written) or any(map(_has_tensor, held))
+        self._whole |= any(map(_has_tensor, held)) or any(id(one) in written for one in buffers)
         if self._whole:
             for name in different:
-                self._put_back(name)
+                self._put_back(name, found)
             for one, was in refilled:
                 _refill(one, was)
 
-    def _differs(self, name: str) -> bool:
-        return self._now.get(name, _NOTHING) is not self._found.get(name, _NOTHING)
+    def _differs(self, name: str, found: Mapping[str, object]) -> bool:
+        return self._now.get(name, _NOTHING) is not found.get(name, _NOTHING)
 
-    def _put_back(self, name: str) -> None:
-        if name in self._found:
-            if self._differs(name):
-                self._now[name] = self._found[name]
-        else:
+    def _put_back(self, name: str, found: Mapping[str, object]) -> None:
+        if name not in found:
             self._now.pop(name, None)
+        elif self._differs(name, found):
+            self._now[name] = found[name]
 
 
 _NOTHING = object()
@@ -104,7 +107,7 @@ def _parts(container: _Container) -> tuple[object, ...]:
     return tuple(container)
 
 
-def _same(parts: tuple[object, ...], others: tuple[object, ...]) -> bool:
+def _same(parts: Collection[object], others: Collection[object]) -> bool:
     return len(parts) == len(others) and all(map(operator.is_, parts, others))
 
 
