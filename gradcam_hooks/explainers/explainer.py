@@ -28,7 +28,7 @@ from gradcam_hooks.errors import (
 )
 from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare, is_picture, prepared
 from gradcam_hooks.images.pictures import Picture
-from gradcam_hooks.layout.auto import Candidate, candidates, last, taken
+from gradcam_hooks.layout.auto import MOST_UNREAD, Candidate, candidates, last, taken
 from gradcam_hooks.layout.pattern import parse
 from gradcam_hooks.layout.survey import Survey
 from gradcam_hooks.maps import FUSIONS
@@ -55,10 +55,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["COMMON", "Explainer", "Options"]
-
-
-_MOST_UNREAD = 8
-"""How many layers in a row `"auto"` asks the network about, where none can be read."""
 
 
 class Options(TypedDict, total=False):
@@ -297,7 +293,7 @@ class Explainer:
                     explanation = answer(self._question, taps, inputs, target, reach=one != known)
                 except LayoutError as error:
                     unread.append(error)
-                    if self._question.asked.layout is not None or len(unread) == _MOST_UNREAD:
+                    if self._question.asked.layout is not None or len(unread) == MOST_UNREAD:
                         raise unread[0] from None
                     continue  # the next one may be plainer
                 if one == known and _unreached(explanation):

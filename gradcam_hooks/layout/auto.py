@@ -23,6 +23,7 @@ from gradcam_hooks.network.outputs import find_logits, flat_logits
 from gradcam_hooks.network.tree import mapped, tensors
 
 __all__ = [
+    "MOST_UNREAD",
     "Candidate",
     "Score",
     "candidates",
@@ -35,6 +36,9 @@ __all__ = [
 
 Score = Callable[[object], Tensor]
 """From the model's output to the number whose gradient is asked, in the graph."""
+
+MOST_UNREAD = 8
+"""How many layers in a row the network is asked about, where none can be read."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import torch
@@ -44,7 +45,7 @@ from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.tree import Path
 
-__all__ = ["LayerReading", "Watched", "Words", "by_rules", "read"]
+__all__ = ["LayerReading", "Watched", "Words", "by_rules", "is_plain", "read"]
 
 _TRUSTED = ("timm.", "torchvision.", "transformers.")
 """Packages whose patches are known to stand row by row behind their patch embedding."""
@@ -155,6 +156,13 @@ def read(
     return known[key]
 
 
+def is_plain(
+    model: nn.Module, inputs: Inputs, tapped: Tapped, seen: Watched, layout: Layout
+) -> bool:
+    """Whether `read` believes what the rules read there, and does not ask the network."""
+    return _Reader(Words(), model, inputs, tapped, seen).plain(layout, seen.axes(model, inputs))
+
+
 def by_rules(
     shape: Sequence[int],
     size: Sequence[int],
@@ -202,7 +210,11 @@ class _Reader:
         self.words, self.model, self.inputs, self.seen = said_words, model, inputs, seen
         self.name, self.tapped, self.stem, self.place = tapped.name, tapped, seen.stem, seen.place
         self.shape = tuple(tapped.tap.activation.shape)
-        self.modules = named(model)
+
+    @cached_property
+    def modules(self) -> dict[str, nn.Module]:
+        """The model's modules by name."""
+        return named(self.model)
 
     def read(self) -> LayerReading:
         """What the user said, else what is plain, else what the network tells."""
@@ -214,7 +226,7 @@ class _Reader:
             ruled, error = self._ruled(axes), None
         except LayoutError as refused:
             ruled, error = None, refused
-        if layout != PROBE and ruled is not None and self._plain(ruled, axes):
+        if layout != PROBE and ruled is not None and self.plain(ruled, axes):
             return LayerReading(ruled, axes, ToldLayout(str(ruled), "rules"), self.place)
         return self._asked(axes, ruled, error)
 
@@ -232,7 +244,7 @@ class _Reader:
         told = ToldLayout(str(found), "you")
         place = self.place
         moved = place is None and self.stem.given is not None and self.stem.axes is None
-        unsure = any(map(_is_grid, found.pattern.axes)) and not self._plain(found, axes)
+        unsure = any(map(_is_grid, found.pattern.axes)) and not self.plain(found, axes)
         if moved or unsure:
             network = Network(self.model, self.inputs, self.name)
             reading = self._probed(network)
@@ -263,7 +275,7 @@ class _Reader:
             self.shape, size, self.name, self.modules, axes, self.inputs.batch, self.stem, grid
         )
 
-    def _plain(self, layout: Layout, axes: InputAxes) -> bool:
+    def plain(self, layout: Layout, axes: InputAxes) -> bool:
         """Whether nothing is there that is known to fool the rules."""
         stem, image = self.stem, self.inputs.image
         if self.inputs.place.inside is None:  # no list of pictures, which are one image's batch

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from gradcam_hooks.errors import LayoutError
 from gradcam_hooks.layout.evidence import is_position, outwards
-from gradcam_hooks.layout.reader import Watched, by_rules
+from gradcam_hooks.layout.reader import LayerReading, Watched, Words, by_rules, is_plain, read
 from gradcam_hooks.layout.reading import Layout
 from gradcam_hooks.network.attending import Attending, are_weights
 from gradcam_hooks.network.hooking import entered, hooked
+from gradcam_hooks.network.hooks import Tapped
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import hookable, named
 from gradcam_hooks.network.outputs import main_tensor, told_grid, with_tensor
@@ -153,6 +154,29 @@ class Survey:
                 visit.grid,
             )
         return None
+
+    def tapped(self, visit: Visit) -> Tapped | None:
+        """The last call of a module; None where there was no tap on it."""
+        if visit.tap is None:
+            return None
+        return Tapped(visit.name, visit.name, visit.calls - 1, visit.tap)
+
+    def asked(self, visit: Visit) -> LayerReading:
+        """How an explanation reads a module's last call: where the rules are not, it is asked.
+
+        Raises:
+            LayoutError: nobody can tell.
+        """
+        tapped = self.tapped(visit)
+        assert tapped is not None  # of a pass with gradients, and of real numbers
+        return read(Words(), self.model, self.inputs, tapped, self._seen)
+
+    def plain(self, visit: Visit) -> bool:
+        """Whether an explanation believes what the rules read there."""
+        tapped = self.tapped(visit)
+        if visit.layout is None or tapped is None:
+            return True
+        return is_plain(self.model, self.inputs, tapped, self._seen, visit.layout)
 
     def backward(self, score: Tensor) -> None:
         """Let the taps keep the gradients of a score, which no path may lead to."""

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
-from gradcam_hooks.errors import OutputError
-from gradcam_hooks.layout.auto import reached_in
+from gradcam_hooks.errors import LayoutError, OutputError
+from gradcam_hooks.layout.auto import MOST_UNREAD, reached_in
 from gradcam_hooks.layout.survey import Survey, Visit
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooking import hooked
@@ -39,13 +40,16 @@ class LayerRow:
         name: dotted name, as ``layer=`` takes it; empty for the model itself.
         type: the module's class.
         shape: its output's shape at its last call, or what it returned if that is no tensor.
-        layout: how its axes are read; empty where they are not those of a map.
+        layout: how its axes are read by the rules, and the recommended one's as it is explained;
+            empty where they are not those of a map.
         calls: how often it ran in one forward pass.
         gradient: whether the predicted class's gradient reaches it, where it is spatial on more
             than one position; None where that was not asked.
         spatial: whether its output has more than one position in space.
         recommended: whether ``layer="auto"`` takes it.
         channels: how many channels its map has; None where it is none.
+        asked: whether the rules are not to be trusted there: where it is explained, the network
+            itself is asked, and may tell otherwise.
     """
 
     name: str
@@ -57,6 +61,7 @@ class LayerRow:
     spatial: bool
     recommended: bool = False
     channels: int | None = None
+    asked: bool = False
 
     @property
     def size(self) -> str:
@@ -67,7 +72,10 @@ class LayerRow:
     def remarks(self) -> list[str]:
         """What is remarkable of its runs; nothing of most."""
         several = [f"runs {self.calls} times"] if self.calls > 1 else []
-        return several + (["no gradient"] if self.spatial and self.gradient is False else [])
+        asked = ["the network will be asked"] if self.asked else []
+        return (
+            several + asked + (["no gradient"] if self.spatial and self.gradient is False else [])
+        )
 
 
 @dataclass(frozen=True)
@@ -153,8 +161,12 @@ def layers(
             given = Inputs.of(model, inputs, {"image": image, **kwargs})
         with remembering(output):
             survey = Survey(model, given, gradients=True)
-            best = next(reached_in(survey, partial(_predicted, output)), None)
-        return tuple(_row(one, model, best=one is best) for one in survey.visits())
+            best, told = _best(survey, reached_in(survey, partial(_predicted, output)))
+        rows = (_row(one, survey) for one in survey.visits())
+        return tuple(
+            replace(row, recommended=True, layout=told, asked=False) if row.name == best else row
+            for row in rows
+        )
 
     with refusals_told(model):
         return LayerTable(type(model).__name__, untouched(model, work))
@@ -184,15 +196,23 @@ def _predicted(spec: OutputSpec, output: object) -> Tensor:
     return torch.stack([t.float().sum() for t in tensors(chosen) if t.requires_grad]).sum()
 
 
-def _row(visit: Visit, model: nn.Module, *, best: bool) -> LayerRow:
+def _best(survey: Survey, reached: Iterable[Visit]) -> tuple[str | None, str]:
+    """The layer that `"auto"` takes, the first that is read, and how it is read."""
+    for visit in islice(reached, MOST_UNREAD):
+        with suppress(LayoutError):
+            return visit.name, survey.asked(visit).told
+    return None, ""
+
+
+def _row(visit: Visit, survey: Survey) -> LayerRow:
     return LayerRow(
         name=visit.name,
-        type=type(model.get_submodule(visit.name)).__name__,
+        type=type(survey.model.get_submodule(visit.name)).__name__,
         shape=visit.output,
         layout="" if visit.layout is None else str(visit.layout),
         calls=visit.calls,
         gradient=visit.reached,
         spatial=visit.spatial,
-        recommended=best,
         channels=None if visit.layout is None else visit.layout.channels,
+        asked=visit.spatial and not survey.plain(visit),
     )

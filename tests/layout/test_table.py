@@ -75,3 +75,37 @@ def test_auto_and_the_table_agree_and_leave_nothing() -> None:
 def test_a_table_needs_an_image() -> None:
     with pytest.raises(gh.InputError, match="no image"):
         gh.layers(residual(), torch.zeros(3))
+
+
+class Columns(nn.Module):
+    """Patches in columns, which no shape tells: of 8 x 12 cells of 2 x 2 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patch, self.mix, self.fc = nn.Conv2d(3, 6, 2, 2), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.mix(self.patch(x).transpose(2, 3).flatten(2).mT)
+        logits: torch.Tensor = self.fc(tokens.relu().mean(1))
+        return logits
+
+
+def test_where_the_rules_are_not_to_be_trusted_the_table_says_so_and_asks_for_the_best() -> None:
+    net, x = Columns(), torch.rand(2, 3, 16, 24)
+    table = gh.layers(net, x)
+    rows = {row.name: row for row in table}
+    assert table.recommended == "mix"
+    assert rows["mix"].layout == gh.explain(net, x).layouts[0] == "b (w=12 h=8) c=6"
+    assert not rows["mix"].asked
+    assert not rows["patch"].asked
+    assert not any(row.asked for row in gh.layers(residual(), images()))
+
+
+def test_a_row_of_which_the_network_is_asked_only_where_it_is_explained_tells_it() -> None:
+    net = Columns()
+    net.mix = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6))
+    rows = {row.name: row for row in gh.layers(net, torch.rand(2, 3, 16, 24))}
+    assert rows["mix.0"].asked
+    assert "the network will be asked" in rows["mix.0"].remarks
+    assert rows["mix"].recommended
