@@ -26,7 +26,9 @@ def test_every_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     from skimage import data
 
     monkeypatch.chdir(tmp_path)
-    Image.fromarray(data.coffee()).save("photo.jpg")
+    (tmp_path / "photos" / "504").mkdir(parents=True)
+    for name in ("photo.jpg", "a.jpg", "b.jpg", "photos/504/a.jpg"):
+        Image.fromarray(data.coffee()).save(name)
     torch.manual_seed(0)
     names = {
         "model": torchvision.models.resnet18(weights=None),
@@ -36,7 +38,7 @@ def test_every_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(examples) >= 2
     for example in examples:
         exec(compile(example, "README.md", "exec"), names)
-    for name in ("heat.png", "methods.png"):
+    for name in ("heat.png", "methods.png", "figure.png", "results/report.html"):
         assert (tmp_path / name).stat().st_size > 0
     assert names["result"].maps.shape == (1, 224, 224)
 
