@@ -143,8 +143,11 @@ def _device(device: str | torch.device) -> torch.device:
             raise RuntimeError("meta tensors hold no values")
     except (RuntimeError, AssertionError, TypeError) as error:
         there = ["cpu"]
-        accelerator = torch.accelerator.current_accelerator()
-        if accelerator is not None and torch.accelerator.is_available():
+        # Ahead of torch 2.7 the accelerator's name is an error where there is none.
+        accelerator = (
+            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        )
+        if accelerator is not None:
             count = torch.accelerator.device_count()
             there += [f"{accelerator.type}:{index}" for index in range(count)]
         reason = (str(error).strip().splitlines() or ["not compiled in"])[0]

@@ -63,7 +63,7 @@ def test_tokens_in_the_order_of_hieras_units_are_put_in_order(
     for layer in cut:
         result = gh.explain(net, x, layer)
         assert result.layouts[0].by == "probe"
-        assert own_cells(net, x, result) > 0.7  # its patches overlap
+        assert own_cells(net, x, result) > 0.5  # its patches overlap; by chance it is 0.01
     assert gh.explain(net, x, whole).layouts[0].startswith("b (h=2 w=3) c")
     explained(net, tokens(0, 32, 32), None, x)
 

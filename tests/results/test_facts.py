@@ -127,13 +127,13 @@ def test_a_map_on_its_outermost_cells_is_told() -> None:
     negative = ring.clone()
     negative[1:-1, 1:-1] = -5
     no = torch.zeros(4, dtype=torch.bool)
-    words = diagnose([torch.stack([ring, faint, strong, negative])], no, no, {})
+    words = diagnose([torch.stack([ring, faint, strong, negative])], no, no, torch.ones(4), {})
     assert words == ["border", "border", "ok", "border"]
     assert "outermost cells" in words[0].message
-    small = ring[:5, :5]
-    assert diagnose([small[None], ring[None]], no[:1], no[:1], {}) == ["ok"]
-    assert diagnose([ring[None] * torch.nan], no[:1], no[:1], {}) == ["non-finite"]
-    assert diagnose([ring[None]], no[:1], ~no[:1], {}) == ["constant"]
+    small, one = ring[:5, :5], torch.ones(1)
+    assert diagnose([small[None], ring[None]], no[:1], no[:1], one, {}) == ["ok"]
+    assert diagnose([ring[None] * torch.nan], no[:1], no[:1], one, {}) == ["non-finite"]
+    assert diagnose([ring[None]], no[:1], ~no[:1], one, {}) == ["constant"]
 
 
 def test_padding_that_a_network_looks_at_is_told() -> None:
