@@ -45,9 +45,9 @@ class Token:
         TargetError: the word cannot be read, or it or the position is not in the output.
         OutputError: there are no logits ``(batch, length, vocabulary)``.
 
-    >>> logits = torch.tensor([[[0.0, 1.0, 2.0], [5.0, 3.0, 4.0]]])  # 2 positions, 3 tokens
-    >>> Token()(logits), Token(2)(logits), Token([2, 1])(logits)
-    (tensor([5.]), tensor([4.]), tensor([2.]))
+    >>> logits = torch.tensor([[[0.0, 1, 2], [5, 3, 4], [7, 6, 8]]])  # 3 positions, 3 tokens
+    >>> Token()(logits), Token(0)(logits), Token([2, 1])(logits)  # 8, 7, and 2 + 3
+    (tensor([8.]), tensor([7.]), tensor([5.]))
     """
 
     word: Word = None
