@@ -99,7 +99,7 @@ def answer(
         layouts=tuple(layer.reading.told for layer in run.layers) or (_space(raws[0], scores),),
         diagnosis=_shaped(words, scores.shape),
         labels=run.asked.labels,
-        notes=tuple(run.notes),
+        notes=(*run.notes, *_side_told(run)),
         logits=class_logits(run.chosen, run.batch),
         multi_label=run.asked.multi_label,
         image=run.image,
@@ -215,6 +215,19 @@ class _Causes:
 def _probability(run: Run) -> FinalSoftmax | None:
     """The softmax or sigmoid that the model ends in, where a class is explained."""
     return None if run.selected.index is None else final_softmax(find_logits(run.chosen))
+
+
+def _side_told(run: Run) -> list[str]:
+    """What is to be said where one output is below zero, and nobody said what it stands for."""
+    sides = run.selected.sides
+    if run.target is not None or run.asked.labels or sides is None or bool(sides.all()):
+        return []
+    return [
+        "This network has one output, which was taken for the logit of two classes: where it is "
+        "negative, what speaks against it was explained. Where it is a quantity, "
+        "target=Regression() explains what makes it large; labels=[...] names "
+        "the two classes, or the one quantity."
+    ]
 
 
 def _precision(run: Run) -> torch.dtype:

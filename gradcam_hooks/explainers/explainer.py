@@ -26,8 +26,7 @@ from gradcam_hooks.errors import (
     LayoutError,
     OptionError,
 )
-from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare, is_picture, prepared
-from gradcam_hooks.images.pictures import Picture
+from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare, with_pictures
 from gradcam_hooks.layout.auto import MOST_UNREAD, Candidate, candidates, last, taken
 from gradcam_hooks.layout.pattern import parse
 from gradcam_hooks.layout.survey import Survey
@@ -45,7 +44,6 @@ from gradcam_hooks.network.outputs import OutputSpec
 from gradcam_hooks.network.places import ImageSpec
 from gradcam_hooks.network.refused import refusals_told
 from gradcam_hooks.network.state import untouched
-from gradcam_hooks.network.tree import Key
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.runs.run import Asked, NoPath, Progress, summed
 from gradcam_hooks.runs.samplers import Sampler
@@ -250,7 +248,8 @@ class Explainer:
         if target == "on" and isinstance(target, str):
             target = self._question.asked.on
         with remembering(self._question.asked.output):
-            args, pictures = self._read(inputs)
+            like = next(self.model.parameters(), torch.empty(0))
+            args, pictures = with_pictures(inputs, lambda: self._prepare()[0], like)
             given = Inputs.of(
                 self.model, args, kwargs, image=self.image, rank=self._rank, axes=self.axes
             )
@@ -331,21 +330,6 @@ class Explainer:
         first = explanation.diagnosis[0]
         word = first if isinstance(first, str) else first[0]
         return word.message if word == "zero-gradient" else ""
-
-    def _read(
-        self, inputs: tuple[object, ...]
-    ) -> tuple[list[object], dict[Key, tuple[Picture, ...]]]:
-        """Pictures among the inputs become tensors, and are kept; everything else is handed on."""
-        pictures: dict[Key, tuple[Picture, ...]] = {}
-        args: list[object] = []
-        for index, given in enumerate(inputs):
-            if not is_picture(given):
-                args.append(given)
-                continue
-            tensor, loaded = prepared(given, self._prepare()[0])
-            args.append(tensor.to(next(self.model.parameters(), torch.empty(0))))
-            pictures[index] = loaded
-        return args, pictures
 
 
 COMMON = tuple(Options.__annotations__)

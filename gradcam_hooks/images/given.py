@@ -6,7 +6,7 @@ They become one tensor for the network, and the pictures that its maps lie on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,15 @@ from gradcam_hooks.images.pictures import Picture
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Prepare", "PrepareSpec", "as_prepare", "input_shape", "is_picture", "prepared"]
+__all__ = [
+    "Prepare",
+    "PrepareSpec",
+    "as_prepare",
+    "input_shape",
+    "is_picture",
+    "prepared",
+    "with_pictures",
+]
 
 Prepare = Callable[["Image.Image"], tuple[Tensor, Geometry]]
 """What makes an input of a picture; a `Preprocess` is such a function."""
@@ -82,6 +90,28 @@ def prepared(given: object, prepare: Prepare) -> tuple[Tensor, tuple[Picture, ..
             "one by one, or let preprocess= bring them to one size."
         )
     return torch.stack(tensors), tuple(map(Picture, loaded, geometries))
+
+
+def with_pictures(
+    inputs: Sequence[object], prepare: Callable[[], Prepare], like: Tensor
+) -> tuple[list[object], dict[object, tuple[Picture, ...]]]:
+    """A forward's arguments in which pictures became tensors, and the pictures by their position.
+
+    Args:
+        inputs: the arguments; what `is_picture` is not is handed on.
+        prepare: tells what makes inputs of pictures; asked where there is one.
+        like: a tensor of the device and the precision that the inputs are to have.
+
+    Raises:
+        ImageError, InputError: as `prepared`.
+    """
+    args = list(inputs)
+    pictures: dict[object, tuple[Picture, ...]] = {}
+    for index, given in enumerate(inputs):
+        if is_picture(given):
+            tensor, pictures[index] = prepared(given, prepare())
+            args[index] = tensor.to(like)
+    return args, pictures
 
 
 def _load(given: object) -> Image.Image:

@@ -17,8 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from gradcam_hooks.errors import LayoutError, OutputError
+from gradcam_hooks.images.given import PrepareSpec, as_prepare, with_pictures
 from gradcam_hooks.layout.auto import MOST_UNREAD, reached_in
 from gradcam_hooks.layout.survey import Survey, Visit
+from gradcam_hooks.models import LoadedModel
+from gradcam_hooks.models.presets import own_preprocess
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooking import hooked
 from gradcam_hooks.network.inputs import Inputs
@@ -130,19 +133,22 @@ class LayerTable(Sequence[LayerRow]):
 
 
 def layers(
-    model: nn.Module,
+    model: nn.Module | LoadedModel,
     *inputs: object,
     output: OutputSpec = None,
     image: ImageSpec | object = None,
+    preprocess: PrepareSpec | None = None,
     **kwargs: object,
 ) -> LayerTable:
     """The table of the modules that ran for these inputs; the model is left as found.
 
     Args:
-        model: any module.
-        inputs: what its forward takes; the first with space is the image.
+        model: any module, or what `load_model` gave.
+        inputs: what its forward takes; the first with space is the image. Paths, pictures and
+            lists of these are preprocessed, as `explain` does.
         output: which part of the output holds the logits, as for `GradCAM`.
         image: which input is the image, as for `GradCAM`.
+        preprocess: how a picture becomes an input, as for `GradCAM`.
         kwargs: what else its forward takes.
 
     Returns:
@@ -150,17 +156,25 @@ def layers(
         Whether gradients reach a layer is asked for the predicted class of each image.
 
     Raises:
-        InputError: there is no image among the inputs.
+        InputError, ImageError: there is no image among the inputs, or it cannot be read.
     """
-    model = unwrap(model)
+    if isinstance(model, LoadedModel):
+        preprocess, model = preprocess or model.preprocess, model.model
+    network = unwrap(model)
+    prepare = None if preprocess is None else as_prepare(preprocess)
+    args, _ = with_pictures(
+        inputs,
+        lambda: prepare or own_preprocess(network)[0],
+        like=next(network.parameters(), torch.empty(0)),
+    )
 
     def work() -> tuple[LayerRow, ...]:
         if image is None or isinstance(image, str | int):
-            given = Inputs.of(model, inputs, kwargs, image=image)
+            given = Inputs.of(network, args, kwargs, image=image)
         else:  # an argument of the model's that is called so
-            given = Inputs.of(model, inputs, {"image": image, **kwargs})
+            given = Inputs.of(network, args, {"image": image, **kwargs})
         with remembering(output):
-            survey = Survey(model, given, gradients=True)
+            survey = Survey(network, given, gradients=True)
             best, told = _best(survey, reached_in(survey, partial(_predicted, output)))
         rows = (_row(one, survey) for one in survey.visits())
         return tuple(
@@ -168,8 +182,8 @@ def layers(
             for row in rows
         )
 
-    with refusals_told(model):
-        return LayerTable(type(model).__name__, untouched(model, work))
+    with refusals_told(network):
+        return LayerTable(type(network).__name__, untouched(network, work))
 
 
 def first_non_finite(model: nn.Module, inputs: Inputs) -> str | None:

@@ -130,7 +130,8 @@ def select(
     """The scores that ``target`` asks for.
 
     A single logit stands for two classes, itself for the second and its negative for the first:
-    where two labels are known these are classes 0 and 1. None is the side that is predicted.
+    where two labels are known these are classes 0 and 1. None is the side that is predicted; of
+    an output with one label, which is a quantity, the output as it is.
 
     Args:
         target: see `Target`.
@@ -207,11 +208,13 @@ def _of_one_logit(target: Target, logits: Tensor, labels: Sequence[str] | None) 
     """A class of a single logit ``(batch, 1)``: what speaks for it, or what speaks against it."""
     two = labels is not None and len(labels) == 2
     value = logits[:, 0]
-    if target is None:
+    if target is None and (two or not labels):
         middle = 0.5 if final_softmax(logits) == "sigmoid" else 0.0
         sides = value.detach() >= middle
     elif two:
         sides = _index(target, value.detach()[:, None].expand(-1, 2), labels) == 1
+    elif target is None:
+        sides = torch.ones_like(value, dtype=torch.bool)
     else:
         try:
             sides = _index(target, logits.detach(), labels) == 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torchvision
+from PIL import Image
 from torch import nn
 
 import gradcam_hooks as gh
@@ -70,6 +73,23 @@ def test_auto_and_the_table_agree_and_leave_nothing() -> None:
         assert gh.layers(net, x).recommended == layer
         assert gh.explain(net, x).layers == (layer,)
         assert before is None or snapshot(net) == before
+
+
+def test_pictures_and_loaded_models_are_taken(tmp_path: Path) -> None:
+    """The table of a picture is that of the tensor that explain makes of it."""
+    path = tmp_path / "photo.png"
+    Image.effect_mandelbrot((40, 30), (-2, -1.5, 1, 1.5), 50).convert("RGB").save(path)
+    loaded = gh.load_model("squeezenet1_1", num_classes=2)
+    pixels = loaded.preprocess(Image.open(path))[0][None]
+    expected = gh.layers(loaded.model, pixels)
+    assert gh.layers(loaded, pixels) == gh.layers(loaded, str(path)) == expected
+    assert gh.layers(loaded.model, path, preprocess=loaded.preprocess) == expected
+    assert gh.layers(loaded.model, path) == expected  # 224 x 224 too, by what is assumed
+    small = gh.Preprocess(size=(64, 96))
+    first = gh.layers(loaded, Image.open(path), preprocess=small)[0]
+    assert first.shape == (1, 64, 31, 47)
+    with pytest.raises(gh.ImageError, match="no file"):
+        gh.layers(loaded, tmp_path / "other.png")
 
 
 def test_a_table_needs_an_image() -> None:

@@ -22,6 +22,7 @@ LOGITS = torch.tensor([[0.5], [-2.0]])
     ("target", "labels", "scores", "index"),
     [
         (None, None, [0.5, 2.0], [0, 0]),
+        (None, ("price",), [0.5, -2.0], [0, 0]),
         (0, None, [0.5, -2.0], [0, 0]),
         (None, LABELS, [0.5, 2.0], [1, 0]),
         ("benign", LABELS, [-0.5, 2.0], [0, 0]),
@@ -94,6 +95,31 @@ def test_what_is_told_of_a_side_is_told_of_the_prediction_too() -> None:
     assert facts.probability == record.probability
     assert facts.probability == pytest.approx(float((-net(x)).sigmoid().detach()))
     assert gh.explain(net, x, "1").facts()[0][0].subject == "against class 0"
+
+
+def test_what_makes_a_negative_quantity_large_is_explained_not_its_other_side() -> None:
+    net, x = gap_linear(1), images(2)
+    with torch.no_grad():
+        net[4].bias.fill_(-9)
+    named = gh.explain(net, x, "1", labels=["price"])
+    assert torch.equal(named.raw, gh.explain(net, x, "1", target=gh.Regression()).raw)
+    assert torch.equal(named.scores, net(x)[:, 0].detach())
+    assert bool((named.scores < 0).all())
+    assert {facts.side for (facts,) in named.facts()} == {"positive"}
+    assert not named.notes
+
+
+def test_the_negative_side_is_never_explained_in_silence() -> None:
+    net, x = gap_linear(1), images(2)
+    with torch.no_grad():
+        net[4].bias.fill_(-9)
+    (note,) = gh.explain(net, x, "1").notes
+    assert "Regression()" in note
+    for told in ({"labels": LABELS}, {"target": gh.Binary()}, {"target": 0}):
+        assert not gh.explain(net, x, "1", **told).notes
+    with torch.no_grad():
+        net[4].bias.fill_(9)
+    assert not gh.explain(net, x, "1").notes
 
 
 def test_both_sides_are_ranked() -> None:
