@@ -1,25 +1,28 @@
 """Which layer ``layer="auto"`` takes: the last whose space the gradient of the score reaches.
 
 A layer that runs several times counts by its last call. The inside of an attention is none, and
-neither are the logits of a segmentation, whose map would be the answer itself. Knows layouts and
-the model's output; the score is a function that is handed over.
+neither are the logits of a segmentation, whose map would be the answer itself, nor a gate of one
+channel, whose map is the same for every class. Knows layouts and the model's output; the score is
+a function that is handed over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from gradcam_hooks.errors import LayerError, OutputError
-from gradcam_hooks.layout.survey import Survey, Visit
+from gradcam_hooks.layout.survey import Survey, Visit, reaches
 from gradcam_hooks.network.final_softmax import hand_on
 from gradcam_hooks.network.hooks import Call
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.outputs import find_logits, flat_logits
+from gradcam_hooks.network.tap import Tap
 from gradcam_hooks.network.tree import mapped, tensors
 
 __all__ = [
@@ -39,6 +42,12 @@ Score = Callable[[object], Tensor]
 
 MOST_UNREAD = 8
 """How many layers in a row the network is asked about, where none can be read."""
+
+_MOST_BESIDE = 17
+"""How many tokens beside the patches are looked for: a class token and sixteen registers."""
+
+_MOST_DOUBTED = 3
+"""How many layers of such tokens are asked about."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +77,13 @@ def candidates(
     survey = Survey(model, inputs, gradients=False)
     dense = _dense(survey.output, inputs.image.ndim)
     found = last(survey, call)
-    if not dense or (len(dense) == 1 and not _has_logits(survey.output)):
+    doubted = any(_doubted(survey, found))
+    if not doubted and (not dense or (len(dense) == 1 and not _has_logits(survey.output))):
         classes = {_classes(one, inputs.image.ndim) for one in dense}
         found = next(_ahead_of_logits(_fit(survey, call), classes))
         yield _candidate(found, call)
     for one in reached(model, inputs, score, call):
-        if one.name != found.name or dense:
+        if one.name != found.name or dense or doubted:
             yield one
 
 
@@ -133,7 +143,10 @@ def reached_in(survey: Survey, score: Score, call: Call = None) -> Iterator[Visi
     survey.backward(total)
     axes = survey.inputs.image.ndim
     classes = {_classes(one, axes) for one in _dense(read, axes)}
-    return _ahead_of_logits((one for one in _fit(survey, call) if one.reached), classes)
+    fit = (one for one in _fit(survey, call) if one.reached)
+    found = next(_fit(survey, call), None)
+    doubted = () if found is None else islice(_doubted(survey, found), _MOST_DOUBTED)
+    return chain(doubted, _ahead_of_logits(fit, classes))
 
 
 _Sizes = tuple[int, ...]
@@ -158,16 +171,46 @@ def _candidate(visit: Visit, call: Call) -> Candidate:
 
 
 def _fit(survey: Survey, call: Call) -> Iterator[Visit]:
-    """The layers with space, the last first; parts of attentions only where there is no other."""
-    inside = []
+    """The layers with space, the last first.
+
+    Those of one channel, whose map is a gate's and no class's, stand behind all others, and parts
+    of attentions are there only where there is no other.
+    """
+    inside: list[Visit] = []
+    gates: list[Visit] = []
     for visit in survey.visits(last_first=True):
-        if visit.name and visit.cells > 1 and _ran(visit.calls, call):
-            if visit.spatial:
+        if visit.name and visit.layout and visit.cells > 1 and _ran(visit.calls, call):
+            if visit.spatial and visit.layout.channels > 1:
                 yield visit
             else:
-                inside.append(visit)
+                (gates if visit.spatial else inside).append(visit)
+    yield from gates
     if not any(one.spatial for one in survey.visits()):
         yield from inside
+
+
+def _doubted(survey: Survey, found: Visit) -> Iterator[Visit]:
+    """Behind the last layer that the rules read, the last first, tokens that they cannot.
+
+    They are as many as its cells and a few beside. Where gradients came, those that got them at
+    several.
+    """
+    most = found.cells + min(_MOST_BESIDE, found.cells)
+    for visit in survey.visits(last_first=True):
+        if visit.name == found.name:
+            return
+        match visit.output:
+            case (batch, int(count), _) if batch == len(survey.inputs.image):
+                fits = visit.real and not visit.inside and found.cells < count <= most
+            case _:
+                fits = False
+        if fits and visit.layout is None and (visit.tap is None or _on_several(visit.tap)):
+            yield visit
+
+
+def _on_several(tap: Tap) -> bool:
+    """Whether a gradient came to more than one token."""
+    return tap.gradient is not None and reaches(tap.gradient.mT)
 
 
 def _ran(calls: int, call: Call) -> bool:

@@ -43,6 +43,7 @@ class Visit:
         grid: the grid of its tokens that it told beside them.
         tap: where gradients were asked for, what keeps the one that comes to it.
         layout: how its axes are read by the rules; None where they are not those of a map.
+        inside: whether it is a part of an attention, or of what tells places.
         spatial: whether it has more than one position in space, that gradients may reach
             and that no attention keeps to itself.
     """
@@ -55,6 +56,7 @@ class Visit:
     grid: tuple[int, ...] | None = None
     tap: Tap | None = None
     layout: Layout | None = None
+    inside: bool = False
     spatial: bool = False
 
     @property
@@ -128,12 +130,10 @@ class Survey:
         visits = list(self._visits.values())
         for visit in reversed(visits) if last_first else visits:
             visit.layout = self._layout(visit)
-            visit.spatial = (
-                visit.real
-                and visit.cells > 1
-                and not self._attending.within(visit.name)
-                and not any(is_position(self._modules[one]) for one in _around(visit.name))
+            visit.inside = self._attending.within(visit.name) or any(
+                is_position(self._modules[one]) for one in _around(visit.name)
             )
+            visit.spatial = visit.real and visit.cells > 1 and not visit.inside
             yield visit
 
     def _layout(self, visit: Visit) -> Layout | None:

@@ -305,3 +305,70 @@ class Behind(Trunk):
 @pytest.mark.parametrize("last", [Fourier(), Labels()])
 def test_integers_and_complex_numbers_are_passed_over(last: nn.Module) -> None:
     assert taken(Behind(last), torch.rand(2, 3, 16, 16)) == "conv"
+
+
+# --- gates ---------------------------------------------------------------------------------------
+
+
+class Gated(Trunk):
+    """A gate of one channel on the trunk: CBAM's over places, or the weights of a pooling."""
+
+    def __init__(self, *, softmax: bool) -> None:
+        super().__init__()
+        self.softmax, self.gate = softmax, nn.Conv2d(8, 1, 1)
+
+    def features(self, x: Tensor) -> Tensor:
+        trunk = super().features(x)
+        gate = self.gate(trunk)
+        weights = gate.flatten(2).softmax(-1).view_as(gate) if self.softmax else gate.sigmoid()
+        return trunk * weights
+
+
+@pytest.mark.parametrize("softmax", [True, False])
+def test_a_gate_of_one_channel_is_no_layer_to_explain_with(*, softmax: bool) -> None:
+    assert taken(Gated(softmax=softmax), torch.rand(2, 3, 12, 16)) == "conv"
+
+
+def test_where_all_is_of_one_channel_the_last_serves() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 1, 3), nn.ReLU(), nn.Flatten(), nn.Linear(140, 3))
+    assert taken(net, torch.rand(2, 3, 12, 16)) == "1"
+
+
+# --- tokens that the rules cannot read -----------------------------------------------------------
+
+
+class Registers(nn.Module):
+    """A class token and as many registers as no rule reads, ahead of the patches or behind."""
+
+    def __init__(self, count: int, *, behind: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.behind, self.patch = behind, nn.Conv2d(3, 12, 4, 4)
+        self.cls = nn.Parameter(torch.randn(1, 1, 12))
+        self.others = nn.Parameter(torch.randn(1, count, 12))
+        self.blocks = nn.Sequential(
+            *(nn.TransformerEncoderLayer(12, 2, 24, 0, batch_first=True) for _ in range(2))
+        )
+        self.fc = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patch(x).flatten(2).mT
+        one, others = (own.expand(len(x), -1, -1) for own in (self.cls, self.others))
+        ahead = [one, patches, others] if self.behind else [one, others, patches]
+        logits: Tensor = self.fc(self.blocks(torch.cat(ahead, 1))[:, 0])
+        return logits
+
+
+@pytest.mark.parametrize("count", [4, 16])
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_transformer_with_registers_is_explained_by_its_blocks(
+    count: int, *, behind: bool
+) -> None:
+    net, x = Registers(count, behind=behind).eval(), torch.rand(2, 3, 16, 24)
+    assert taken(net, x) == "blocks.0"  # of the last one the head reads the class token alone
+    result = gh.explain(net, x, target=1)
+    activation, gradient = oracle(net, "blocks.0", lambda out: out[:, 1], x)
+    ahead = 1 if behind else 1 + count
+    grids = (one[:, ahead : ahead + 24].mT.unflatten(2, (4, 6)) for one in (activation, gradient))
+    torch.testing.assert_close(result.raw, grad_cam(*grids))
+    assert result.layouts[0].by == "probe"
