@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from gradcam_hooks.checks import check_count, check_one_of
 from gradcam_hooks.errors import ImageError, InputError
+from gradcam_hooks.images.bands import Bands, bands_of, carrying, read_npy, read_tiff
 from gradcam_hooks.images.files import nearest_file, no_file, readable_formats
 from gradcam_hooks.images.geometry import Geometry
 
@@ -62,7 +64,9 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     composited on white. Deep grey is scaled, not clipped: 16-bit by 1/257; 32-bit integers
     ("I") by 1/257 where all lie in 0..65535, which is how 16-bit files often arrive; floats
     ("F") by 255 where all lie in [0, 1], and as they are where all lie in [0, 255]; any other
-    range by its own minimum and maximum.
+    range by its own minimum and maximum. What it holds beyond that, 16 bits, a fourth channel, the
+    bands of a TIFF (tifffile, where it is installed) or of an array in NPY, it carries along, for
+    a `Preprocess` of as many channels.
 
     Only formats that Pillow decodes itself are read, no PostScript, which it would hand to
     Ghostscript; and a file only where its head says that its pixels are within the limit.
@@ -83,6 +87,8 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     from PIL import Image
 
     if isinstance(source, Image.Image):
+        if bands_of(source) is not None:
+            return source
         return _decoded(source, getattr(source, "filename", "") or "the picture")
     if isinstance(source, bytes | bytearray | memoryview):
         name = f"the picture of {len(source)} bytes"
@@ -90,6 +96,14 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         _check_file(path, max_pixels)
+        suffix = path.suffix.lower()
+        if suffix == ".npy":
+            return read_npy(path, str(path), max_pixels)
+        held = read_tiff(path, str(path), max_pixels) if suffix in (".tif", ".tiff") else None
+        if isinstance(held, Bands):
+            return carrying(_opened(path, str(path), max_pixels), held)
+        if held is not None:
+            return held
         return _opened(path, str(path), max_pixels)
     if hasattr(source, "read"):
         return _opened(source, str(getattr(source, "name", "the opened file")), max_pixels)
@@ -182,18 +196,24 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _deep_grey(image, name).convert("RGB")
+        grey = _deep_grey(image, name)
+        rgb = Image.fromarray(np.floor(grey + 0.5).astype(np.uint8)).convert("RGB")
+        return carrying(rgb, Bands((grey[None] / 255).astype(np.float32)))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+        rgb = Image.alpha_composite(white, rgba).convert("RGB")
+        return carrying(rgb, _four(rgba)) if image.mode == "RGBA" else rgb
+    rgb = image.convert("RGB")
+    return carrying(rgb, _four(image)) if image.mode == "CMYK" else rgb
 
 
-def _deep_grey(image: Image.Image, name: str) -> Image.Image:
-    """16- and 32-bit grey as 8-bit grey, by the rules told in `load_image`."""
-    from PIL import Image
+def _four(image: Image.Image) -> Bands:
+    return Bands(np.asarray(image, np.float32).transpose(2, 0, 1) / 255)
 
+
+def _deep_grey(image: Image.Image, name: str) -> npt.NDArray[np.float64]:
+    """16- and 32-bit grey in [0, 255], by the rules told in `load_image`."""
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():
         raise ImageError(
@@ -211,7 +231,7 @@ def _deep_grey(image: Image.Image, name: str) -> Image.Image:
     transparent = image.info.get("transparency")
     if isinstance(transparent, (int, float)):
         grey[values == transparent] = 255
-    return Image.fromarray(np.floor(grey + 0.5).astype(np.uint8))
+    return grey
 
 
 @dataclass(frozen=True)
@@ -232,7 +252,8 @@ class Preprocess:
         fit: how the picture is made to fit.
         resize: for "crop", the shorter side before cropping; by default 256/224 of the longer
             side of `size`. It may not be less than that side: a crop has no padding.
-        mean: of R, G, B, in [0, 1]; of one number for a network of grey pictures.
+        mean: of R, G, B, in [0, 1]; of one number for a network of grey pictures, or of as many
+            as its bands are.
         std: of as many.
         interpolation: of the resizing.
 
@@ -279,21 +300,41 @@ class Preprocess:
 
         rgb = load_image(image)
         original = (rgb.height, rgb.width)
-        picture = rgb.convert("L") if len(self.mean) == 1 else rgb
+        picture = self._picture(rgb)
         resized = F.resize(picture, self._resized(original), InterpolationMode(self.interpolation))
+        width, height = F.get_image_size(resized)
         # As torchvision's CenterCrop rounds; negative where the letterbox is padded.
-        top = round((resized.height - self.size[0]) / 2)
-        left = round((resized.width - self.size[1]) / 2)
-        scale = (original[0] / resized.height, original[1] / resized.width)
+        top = round((height - self.size[0]) / 2)
+        left = round((width - self.size[1]) / 2)
+        scale = (original[0] / height, original[1] / width)
         geometry = Geometry(original, self.size, scale, (top * scale[0], left * scale[1]))
         if self.fit == "crop":
             resized = F.crop(resized, top, left, *self.size)
-        pixels: torch.Tensor = F.normalize(F.to_tensor(resized), self.mean, self.std)
+        numbers = resized if isinstance(resized, torch.Tensor) else F.to_tensor(resized)
+        pixels: torch.Tensor = F.normalize(numbers, self.mean, self.std)
         if self.fit == "letterbox":
             canvas = torch.zeros(len(pixels), *self.size)
-            canvas[:, -top : resized.height - top, -left : resized.width - left] = pixels
+            canvas[:, -top : height - top, -left : width - left] = pixels
             return canvas, geometry
         return pixels, geometry
+
+    def _picture(self, rgb: Image.Image) -> Image.Image | torch.Tensor:
+        """The picture in as many channels as the network takes; its bands where these are so many.
+
+        Raises:
+            InputError: it has others.
+        """
+        bands, count = bands_of(rgb), len(self.mean)
+        if bands is not None and len(bands.values) == count:
+            return torch.from_numpy(bands.values)
+        if count not in (1, 3) or not (bands is None or bands.seen):
+            has = 3 if bands is None else len(bands.values)
+            raise InputError(
+                f"the picture has {has} channels, and the network takes {count}. Bring one that "
+                "has them (a .npy array, or a TIFF, which tifffile reads), or pass preprocess= or "
+                "the tensor."
+            )
+        return rgb.convert("L") if count == 1 else rgb
 
     def __str__(self) -> str:
         """In words.
@@ -341,13 +382,11 @@ def _channels(name: str, value: Sequence[float]) -> tuple[float, ...]:
         numbers = tuple(float(number) for number in value)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} must be numbers, for R, G and B; got {value!r}") from error
-    if len(numbers) not in (1, 3):
-        raise InputError(
-            f"{name} must be three numbers, for R, G and B, or one for grey; got {value!r}"
-        )
+    if not numbers:
+        raise InputError(f"{name} must be a number for each channel of the input; got {value!r}")
     if not all(map(math.isfinite, numbers)):
         raise InputError(f"{name} must be finite; got {value!r}")
-    if max(map(abs, numbers)) > 2:
+    if max(map(abs, numbers)) > 2 and len(numbers) in (1, 3):
         meant = ", ".join(f"{number / 255:.3g}" for number in numbers)
         raise InputError(
             f"{name} is of pixels in [0, 1], and {value!r} is of pixels up to 255: write {meant}"

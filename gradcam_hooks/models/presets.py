@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
-from gradcam_hooks.images import IMAGENET_MEAN, IMAGENET_STD, Geometry, Preprocess
+from gradcam_hooks.images import Geometry, Preprocess
 from gradcam_hooks.images.foreign import Located
 from gradcam_hooks.models.architectures import Architecture
 
@@ -71,7 +71,7 @@ def own_preprocess(model: nn.Module) -> tuple[Preprocess | Located, str]:
     timm's networks have a ``pretrained_cfg``, a folder of `save_pretrained` its image processor,
     torchvision's detectors resize and normalise by themselves. Of all others the size is the one
     they fix, else 224x224, and mean and standard deviation are ImageNet's; of a network whose
-    first convolution takes one channel, their means.
+    first convolution takes one channel, their means, and of one that takes bands 0 and 1.
     """
     if isinstance(getattr(model, "pretrained_cfg", None), Mapping):
         own = _timm_preprocess(model, pretrained=False)
@@ -106,10 +106,18 @@ def _plain(model: nn.Module) -> Preprocess:
     plain = Preprocess()
     if len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides):
         plain = replace(plain, size=(sides[0], sides[1]))
+    return _of_channels(plain, model)
+
+
+def _of_channels(plain: Preprocess, model: nn.Module) -> Preprocess:
+    """The same in the network's channels: one has the colours' means; of bands none are known."""
     first = next((one for one in model.modules() if isinstance(one, nn.Conv2d)), None)
-    if first is None or first.in_channels != 1:
+    count = len(plain.mean) if first is None else first.in_channels
+    if count == len(plain.mean):
         return plain
-    return replace(plain, mean=(sum(IMAGENET_MEAN) / 3,), std=(sum(IMAGENET_STD) / 3,))
+    if count == 1:
+        return replace(plain, mean=(sum(plain.mean) / 3,), std=(sum(plain.std) / 3,))
+    return replace(plain, mean=(0.0,) * count, std=(1.0,) * count)
 
 
 def _timm_preprocess(model: nn.Module, pretrained: bool) -> Preprocess:
@@ -123,6 +131,7 @@ def _timm_preprocess(model: nn.Module, pretrained: bool) -> Preprocess:
         std=tuple(config["std"]),
         interpolation=_interpolation(config["interpolation"]),
     )
+    plain = _of_channels(plain, model)
     resize = int(max(height, width) / config["crop_pct"])
     return replace(plain, fit="crop", resize=resize) if pretrained else plain
 

@@ -176,10 +176,10 @@ def _numbers(option: str, word: str, channels: int) -> tuple[float, ...]:
         numbers = []
     if len(numbers) == 1:
         numbers *= channels
-    if len(numbers) not in (1, 3):
+    if len(numbers) not in (1, 3, channels):
         raise InputError(
-            f"{option} is one number, or three for R, G and B, such as 0.485,0.456,0.406; "
-            f"got {word!r}"
+            f"{option} is one number, or three for R, G and B, such as 0.485,0.456,0.406, "
+            f"or one for each of the network's {channels} channels; got {word!r}"
         )
     return tuple(numbers)
 
