@@ -5,6 +5,7 @@ Knows pixels and files. Pillow is imported where it is used.
 
 from __future__ import annotations
 
+import base64
 import os
 import zlib
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gradcam_hooks.errors import ImageError, InputError
-from gradcam_hooks.images.colors import to_uint8
+from gradcam_hooks.images.colors import to_float, to_uint8
+from gradcam_hooks.images.encoding import png
 from gradcam_hooks.images.files import write_whole
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def save_image(path: str | os.PathLike[str], rgb: npt.ArrayLike | Image.Image) -
     """Write a picture, whole or not at all; the suffix says the format.
 
     JPEG and WebP are written at quality 95, JPEG without colour subsampling, which would smear
-    the edges of a heat map; all others as they are, also PDF, a page as large as the picture.
+    the edges of a heat map; all others as they are, also PDF and SVG, as large as the picture.
 
     Args:
         path: where to; missing folders are created.
@@ -43,11 +45,12 @@ def save_image(path: str | os.PathLike[str], rgb: npt.ArrayLike | Image.Image) -
     pixels = np.asarray(rgb) if isinstance(rgb, Image.Image) else to_uint8(rgb)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise InputError(f"expected RGB, (height, width, 3); got {pixels.shape}")
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind is None or kind not in Image.SAVE:
+    suffix = path.suffix.lower()
+    kind = "SVG" if suffix == ".svg" else Image.registered_extensions().get(suffix)
+    if kind is None or kind not in {*Image.SAVE, "SVG"}:
         raise ImageError(
             f"'{path}': no picture format is written with the suffix {path.suffix!r}; "
-            "use .png, .jpg, .webp, .tif, .bmp, .gif or .pdf"
+            "use .png, .jpg, .webp, .tif, .bmp, .gif, .pdf or .svg"
         )
     options = {
         "JPEG": {"quality": 95, "subsampling": 0},
@@ -56,12 +59,23 @@ def save_image(path: str | os.PathLike[str], rgb: npt.ArrayLike | Image.Image) -
     }
     try:
         with write_whole(path) as part:
-            if kind == "PDF":
-                part.write_bytes(_pdf(pixels))
+            if kind in ("PDF", "SVG"):
+                part.write_bytes(_pdf(pixels) if kind == "PDF" else _svg(pixels))
             else:
                 Image.fromarray(pixels).save(part, format=kind, **options.get(kind, {}))
     except (OSError, ValueError) as error:
         raise ImageError(f"'{path}' cannot be written: {error}") from error
+
+
+def _svg(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """A drawing of one picture, without loss."""
+    height, width = pixels.shape[:2]
+    data = base64.b64encode(png(to_float(pixels))).decode()
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}"><image width="{width}" height="{height}" '
+        f'href="data:image/png;base64,{data}"/></svg>\n'
+    ).encode()
 
 
 def _pdf(pixels: npt.NDArray[np.uint8]) -> bytes:

@@ -1,10 +1,13 @@
-"""Pictures on disk are the pictures that were drawn, also on a page of PDF."""
+"""Pictures on disk are the pictures that were drawn, also in PDF and SVG."""
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import zlib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -32,6 +35,20 @@ def test_a_page_of_pdf_holds_every_pixel(tmp_path: Path) -> None:
     (length,) = re.findall(rb"/FlateDecode /Length (\d+)", file)
     pixels = zlib.decompress(file[start : start + int(length)])
     assert np.array_equal(np.frombuffer(pixels, np.uint8).reshape(PIXELS.shape), PIXELS)
+
+
+def test_a_drawing_of_svg_holds_every_pixel(tmp_path: Path) -> None:
+    path = tmp_path / "a.SVG"
+    save_image(path, Image.fromarray(PIXELS))
+    root = ElementTree.parse(path).getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert root.get("viewBox") == "0 0 45 30"
+    (image,) = root
+    assert (image.get("width"), image.get("height")) == ("45", "30")
+    head, _, data = image.get("href", "").partition(",")
+    assert head == "data:image/png;base64"
+    held = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert np.array_equal(np.asarray(held), PIXELS)
 
 
 def test_the_table_of_a_pdf_points_at_its_objects(tmp_path: Path) -> None:
