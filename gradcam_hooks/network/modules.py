@@ -102,6 +102,9 @@ def _matches(
         if matches:
             return matches
         raise LayerNotFound(f"no layer of {kind} matches {spec!r}. {_HOW_TO_LIST}")
+    name, mark, call = spec.rpartition("#")
+    if mark and name in modules:  # as results write it
+        raise LayerNotFound(f"{spec!r} is a call of {name!r}: pass layer={name!r}, call={call}.")
     raise LayerNotFound(f"no layer {spec!r} in {kind}{_nearest(spec, modules)} {_HOW_TO_LIST}")
 
 

@@ -55,6 +55,7 @@ def test_a_shared_module_counts_once(net: nn.Module) -> None:
     [
         ("layer5", r"no layer 'layer5' in Module; did you mean 'layer4'"),
         ("model.layer4", r"did you mean 'layer4'"),
+        ("layer4#2", r"'layer4#2' is a call of 'layer4': pass layer='layer4', call=2"),
         ("1", r"did you mean 'stem\.1' or 'layer3\.1' or 'layer4\.1'"),
         ("zzz", r"at the top it has stem, layer3, layer4\."),
         ("layer9*", r"no layer of Module matches 'layer9\*'"),
