@@ -67,12 +67,12 @@ def watched(model: nn.Module) -> Iterator[list[Placement]]:
         images = output[0]  # type: ignore[index]  # torchvision's ImageList and the targets
         seen.append(_padded(tuple(images.tensors.shape[2:]), tuple(images.image_sizes[0])))
 
-    resizing = {
-        name: module
-        for name, module in model.named_modules()
-        if type(module).__name__ == "GeneralizedRCNNTransform"
-    }
-    with hooked(resizing, look):
+    every = model.modules()
+    resizing = [one for one in every if type(one).__name__ == "GeneralizedRCNNTransform"]
+    if not resizing:
+        yield seen
+        return
+    with hooked({str(number): one for number, one in enumerate(resizing)}, look):
         yield seen
 
 

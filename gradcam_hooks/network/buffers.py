@@ -24,16 +24,18 @@ class _Found(NamedTuple):
     buffer: Tensor
     memory: Tensor
     requires_grad: bool
+    place: int | None
+    """Where its values lie; None of what has no one place."""
+    flat: Tensor
+    """The same memory in a row, as long as it is contiguous."""
 
     @property
     def moved(self) -> bool:
         now, was = self.buffer, self.memory
-        return (
-            now.shape != was.shape
-            or now.dtype != was.dtype
-            or now.device != was.device
-            or (_plain(was) and (now.data_ptr() != was.data_ptr() or now.stride() != was.stride()))
-        )
+        if self.place is not None:  # another type or device would lie elsewhere
+            same = now.data_ptr() == self.place and now.shape == was.shape
+            return not same or now.stride() != was.stride() or now.dtype != was.dtype
+        return now.shape != was.shape or now.dtype != was.dtype or now.device != was.device
 
 
 class Buffers:
@@ -46,12 +48,12 @@ class Buffers:
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         found = [one for module in modules for one in module._buffers.values() if one is not None]
         different = {id(one): one for one in found if one.device.type != "meta"}.values()
-        self._found = [_Found(one, one.data, one.requires_grad) for one in different]
+        self._found = [_found(one) for one in different]
         kinds: dict[tuple[torch.dtype, torch.device], list[_Found]] = {}
         self._odd = []
         for one in self._found:
             memory = one.memory
-            if _plain(memory):
+            if one.place is not None:
                 kinds.setdefault((memory.dtype, memory.device), []).append(one)
             else:
                 self._odd.append((memory, memory.clone()))
@@ -84,6 +86,13 @@ class Buffers:
         return self._written
 
 
+def _found(buffer: Tensor) -> _Found:
+    memory = buffer.data
+    place = memory.data_ptr() if _plain(memory) else None
+    flat = memory.view(-1) if place is not None and memory.is_contiguous() else memory
+    return _Found(buffer, memory, buffer.requires_grad, place, flat)
+
+
 def _plain(tensor: Tensor) -> bool:
     """Whether it is values in memory, and nothing else."""
     usual = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
@@ -91,7 +100,7 @@ def _plain(tensor: Tensor) -> bool:
 
 
 def _joined(found: Sequence[_Found]) -> Tensor:
-    return torch.cat([one.memory.reshape(-1) for one in found])
+    return torch.cat([one.flat if one.flat.ndim == 1 else one.flat.reshape(-1) for one in found])
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any, TypeAlias, TypeGuard
 
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ __all__ = ["Contents"]
 
 _Container: TypeAlias = "dict[Any, object] | list[object] | set[object] | deque[object]"
 
-_EVERY = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
+_HOLDING = ("_parameters", "_buffers", "_modules")
+_EVERY = frozenset(vars(nn.Module())) - set(_HOLDING)
 """The attributes that any module has, and that hold nothing of its own."""
 
 
@@ -34,36 +36,80 @@ class Contents:
     """
 
     def __init__(self, modules: Sequence[nn.Module], ours: Sequence[str]) -> None:
-        self._modules = [_Kept(module, ours) for module in modules]
+        self._ours = ours
+        self._held = [vars(module) for module in modules]
+        # There are thousands, and next to none has changed: all are compared in one go.
+        self._keys, self._values = self._now()
+        self._counts = list(map(len, self._held))
+        own = chain.from_iterable(map(_own, self._held))
+        self._containers = list({id(one): one for one in own if _is_container(one)}.values())
+        self._dicts = [one for one in self._containers if isinstance(one, dict)]
+        self._sizes = list(map(len, self._containers))
+        self._inside = self._inside_now()
         self._buffers = Buffers(modules)
+        self._kept: list[_Kept] = []
+
+    def _now(self) -> tuple[list[str], list[object]]:
+        keys = list(chain.from_iterable(self._held))
+        return keys, list(chain.from_iterable(map(dict.values, self._held)))
+
+    def _inside_now(self) -> list[object]:
+        """What is in the containers; of a dict the keys, and behind all the values."""
+        parts = list(chain.from_iterable(self._containers))
+        return parts + list(chain.from_iterable(map(dict.values, self._dicts)))
 
     def put_back(self) -> None:
         """All as it was."""
         written = self._buffers.put_back()
-        for module in self._modules:
+        keys, values = self._now()
+        same = _same(values, self._values) and keys == self._keys
+        if same and not written and not self._kept and _same(self._inside_now(), self._inside):
+            return
+        self._kept = self._kept or self._each()
+        for module in self._kept:
             module.put_back(written)
+
+    def _each(self) -> list[_Kept]:
+        """What was in each module, where something has changed."""
+        found: list[_Kept] = []
+        pairs = iter(zip(self._keys, self._values, strict=True))
+        inside = iter(self._inside)
+        was: dict[int, tuple[object, ...]] = {}
+        for one, size in zip(self._containers, self._sizes, strict=True):
+            was[id(one)] = tuple(islice(inside, size))
+        for one in self._dicts:
+            was[id(one)] += tuple(islice(inside, len(was[id(one)])))
+        for held, count in zip(self._held, self._counts, strict=True):
+            found.append(_Kept(held, dict(islice(pairs, count)), was, self._ours))
+        return found
 
 
 class _Kept:
-    """What is in one module; there are many of them, and next to none has changed."""
+    """What was in one module.
 
-    __slots__ = ("_containers", "_keys", "_now", "_ours", "_values", "_whole")
+    Args:
+        now: its attributes.
+        found: what they were.
+        parts: what was in each container, by its ``id``.
+        ours: as for `Contents`.
+    """
 
-    def __init__(self, module: nn.Module, ours: Sequence[str]) -> None:
-        self._ours = ours
-        self._now: dict[str, object] = vars(module)
-        self._keys, self._values = tuple(self._now), tuple(self._now.values())
-        own = [self._now[name] for name in self._now.keys() - _EVERY]
-        self._containers = [(one, _parts(one)) for one in own if _is_container(one)]
+    def __init__(
+        self,
+        now: dict[str, object],
+        found: dict[str, object],
+        parts: Mapping[int, tuple[object, ...]],
+        ours: Sequence[str],
+    ) -> None:
+        self._now, self._found, self._ours = now, found, ours
+        own = [found[name] for name in found.keys() - _EVERY]
+        self._containers = [(one, parts[id(one)]) for one in own if _is_container(one)]
         self._whole = False
 
     def put_back(self, written: set[int]) -> None:
         """As it was, if there are other tensors in it, or its buffers are among ``written``."""
+        found = self._found
         refilled = [(one, was) for one, was in self._containers if not _same(_parts(one), was)]
-        same = _same(self._now.values(), self._values)
-        if same and not refilled and not written:
-            return
-        found = dict(zip(self._keys, self._values, strict=True))
         for name in self._ours:
             self._put_back(name, found)
         different = [name for name in {**self._now, **found} if self._differs(name, found)]
@@ -89,10 +135,21 @@ class _Kept:
 
 
 _NOTHING = object()
+_FIRST = tuple(vars(nn.Module()))
+
+
+def _own(held: dict[str, object]) -> Iterable[object]:
+    """The attributes of a module's own: as a rule all behind those that any module has."""
+    if tuple(islice(held, len(_FIRST))) == _FIRST:
+        return (*islice(held.values(), len(_FIRST), None), *(held[name] for name in _HOLDING))
+    return [held[name] for name in held.keys() - _EVERY]
+
+
+_CONTAINERS = frozenset((dict, OrderedDict, list, set, deque))
 
 
 def _is_container(value: object) -> TypeGuard[_Container]:
-    return type(value) in (dict, OrderedDict, list, set, deque)
+    return type(value) in _CONTAINERS
 
 
 def _has_tensor(value: object) -> bool:
