@@ -25,9 +25,10 @@ from gradcam_hooks.images.foreign import Located
 from gradcam_hooks.models.architectures import Architecture, find_architecture
 from gradcam_hooks.models.checkpoints import Checkpoint, read_checkpoint
 from gradcam_hooks.models.classifier import Head, build_blank, find_head
-from gradcam_hooks.models.labels import read_labels
+from gradcam_hooks.models.folders import from_folder
+from gradcam_hooks.models.labels import labels_of, read_labels
 from gradcam_hooks.models.own import importable
-from gradcam_hooks.models.presets import find_preprocess
+from gradcam_hooks.models.presets import find_preprocess, own_preprocess
 from gradcam_hooks.models.weights import load_into, strip_prefix
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def load_model(
     Args:
         name: torchvision's ("vgg16"), timm's ("timm:resnet50"), or your own function
             ("package.module:function", "path/to/file.py:function"), which is called with
-            `num_classes` if it takes that and the number is known.
+            `num_classes` if it takes that and the number is known; or a folder that transformers'
+            `save_pretrained` wrote ("hf:folder"), which brings its weights, labels and processor.
         weights: a file; "DEFAULT" or another name of published weights, which are downloaded;
             None for random weights.
         num_classes: by default read off the checkpoint's last layer.
@@ -101,6 +103,13 @@ def load_model(
     if num_classes is not None:
         check_count(num_classes, "num_classes", error=ModelError)
     asked = None if labels is None else read_labels(labels)
+    if name.startswith("hf:"):
+        if weights is not None or num_classes is not None:
+            raise ModelError(f"'{name}' brings its weights and classes; leave both out")
+        found = from_folder(Path(name[3:]).expanduser()).eval().to(target)
+        return LoadedModel(
+            found, name, name[3:], asked or labels_of(found), own_preprocess(found)[0]
+        )
     with importable(name):
         architecture = find_architecture(name)
         published = architecture.published or {}

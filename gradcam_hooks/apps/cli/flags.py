@@ -21,7 +21,8 @@ Paths: TypeAlias = Annotated[
 ModelName: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="torchvision's name (resnet50), timm's (timm:resnet50), or your own function, "
+        help="torchvision's name (resnet50), timm's (timm:resnet50), a folder of transformers "
+        "(hf:folder), or your own function, "
         "package.module:function or path/to/file.py:function.",
         metavar="NAME",
         rich_help_panel=NETWORK,
