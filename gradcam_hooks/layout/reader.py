@@ -31,6 +31,7 @@ from gradcam_hooks.layout.asking import (
 )
 from gradcam_hooks.layout.factors import Reading
 from gradcam_hooks.layout.fits import FEW
+from gradcam_hooks.layout.grids import stretch
 from gradcam_hooks.layout.input_axes import InputAxes
 from gradcam_hooks.layout.pattern import BATCH, Axis
 from gradcam_hooks.layout.placement import Placement, watched
@@ -282,22 +283,22 @@ class _Reader:
             floats = (one for one in self.inputs.tensors() if one.is_floating_point())
             if sum(one.ndim >= image.ndim for one in floats) > 1:
                 return False
-        if self.place is None and (stem.axes is None or stem.turned):
+        turned = stem.axes is None or stem.turned or stem.channel != axes.channel_axis
+        if self.place is None and turned:
             return False
-        if self.place is None and stem.channel != axes.channel_axis:
-            return False
-        if are_weights(self.tapped.tap.activation) or self._pairs(layout.space):
+        if are_weights(self.tapped.tap.activation) or self._counts(layout.space, axes):
             return False
         if stem.folded and self.shape[0] == self.inputs.batch:
             return False  # frames that were folded into the batch stand elsewhere now
         tokens = [axis for axis in layout.pattern.axes if axis.others or _is_grid(axis)]
         return not tokens or self._plain_tokens(layout)
 
-    def _pairs(self, space: Sequence[int]) -> bool:
-        """Whether these may be what tokens are to tokens: each axis as long as a grid has cells."""
-        if len(set(space)) != 1 or tuple(space) in self.stem.grids:
+    def _counts(self, space: Sequence[int], axes: InputAxes) -> bool:
+        """Whether axes, all alike or ill fitting, may count tokens: as long as a grid has cells."""
+        size = self.seen.size(axes, self.inputs.image)
+        if tuple(space) in self.stem.grids or (len(set(space)) > 1 and stretch(space, size) < 0.1):
             return False
-        return any(0 <= space[0] - math.prod(grid) < FEW for grid in self.stem.grids)
+        return any(0 <= n - math.prod(grid) < FEW for grid in self.stem.grids for n in space)
 
     def _plain_tokens(self, layout: Layout) -> bool:
         """Whether tokens stand row by row, as their patch embedding gave them."""

@@ -346,3 +346,11 @@ def test_the_network_can_be_asked_where_the_rules_would_do() -> None:
     assert (plain.layouts[0].by, asked.layouts[0].by) == ("rules", "probe")
     assert asked.layouts[0].passes > 10
     assert torch.equal(plain.raw, asked.raw)
+
+
+@pytest.mark.parametrize("stage", [1, 4])
+def test_heads_by_tokens_are_no_height_and_width(stage: int) -> None:
+    net = timm.create_model("coat_lite_tiny", img_size=96, num_classes=3).eval()
+    with pytest.raises(gh.LayoutError, match="asked and does not tell"):
+        # (batch, 8 heads, tokens, channels of each), out of convolutions
+        gh.explain(net, torch.rand(1, 3, 96, 96), f"crpe{stage}", call=1)
