@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from copy import copy
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
@@ -314,7 +314,9 @@ class Explainer:
         """Where it is remembered what was taken: for a class beside the model, else here."""
         asked, shape = self._question.asked, tuple(inputs.image.shape[1:])
         if callable(target) or callable(asked.output):
-            return self._chosen, shape
+            # Of two functions each has layers of its own; two masks of a segmentation do not.
+            same = is_dataclass(target) or not isinstance(target, Hashable)
+            return self._chosen, (*shape, type(target) if same else target)
         names = hash(tuple(name for name, _ in self.model.named_modules()))
         words = (asked.output, asked.layout, self.axes, self.call, inputs.place)
         return taken(self.model), (names, *shape, *words)

@@ -280,6 +280,26 @@ def test_of_two_dense_outputs_the_chosen_one_tells(side: str) -> None:
     assert result.layers == (f"{side}.1",)
 
 
+def test_what_was_taken_for_one_function_is_not_for_another() -> None:
+    net, x = TwoDense().eval(), torch.rand(1, 3, 12, 16)
+
+    def trunk(output: object) -> Tensor:
+        assert isinstance(output, dict)
+        total: Tensor = output["left"].sum((1, 2, 3)) + output["right"].sum((1, 2, 3))
+        return total
+
+    def left(output: object) -> Tensor:
+        assert isinstance(output, dict)
+        chosen: Tensor = output["left"][:, 1].sum((1, 2))
+        return chosen
+
+    fresh = [gh.explain(net, x, target=target).layers for target in (trunk, left)]
+    with gh.GradCAM(net) as cam:
+        for _ in range(2):
+            assert [cam(x, target=target).layers for target in (trunk, left)] == fresh
+            assert [cam(x, target=target).layers for target in (left, trunk)] == fresh[::-1]
+
+
 # --- what is no map ----------------------------------------------------------------------------
 
 
