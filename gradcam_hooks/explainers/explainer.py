@@ -315,8 +315,10 @@ class Explainer:
         asked, shape = self._question.asked, tuple(inputs.image.shape[1:])
         if callable(target) or callable(asked.output):
             # Of two functions each has layers of its own; two masks of a segmentation do not.
-            same = is_dataclass(target) or not isinstance(target, Hashable)
-            return self._chosen, (*shape, type(target) if same else target)
+            kind: Hashable = type(target)
+            if isinstance(target, Hashable) and not is_dataclass(target):
+                kind = target
+            return self._chosen, (*shape, kind)
         names = hash(tuple(name for name, _ in self.model.named_modules()))
         words = (asked.output, asked.layout, self.axes, self.call, inputs.place)
         return taken(self.model), (names, *shape, *words)
