@@ -315,7 +315,7 @@ class Explainer:
         asked, shape = self._question.asked, tuple(inputs.image.shape[1:])
         if callable(target) or callable(asked.output):
             # Of two functions each has layers of its own; two masks of a segmentation do not.
-            kind: Hashable = type(target)
+            kind: Hashable = type(target).__qualname__
             if isinstance(target, Hashable) and not is_dataclass(target):
                 kind = target
             return self._chosen, (*shape, kind)
