@@ -110,7 +110,7 @@ def answer(
 def _found(
     question: Question, taps: Taps, inputs: Inputs, target: Target, *, reach: bool
 ) -> tuple[Run, list[Tensor], Tensor]:
-    """A run, in the first way that leads from the score to the layers, and what `_raws` tells."""
+    """A run, in the first way that leads from the score to the layers, and its `signed_maps`."""
     row = question.row
     if reach and not (row.rule and row.needs_gradients):
         _check_reach(question.asked, taps, inputs, target)
@@ -163,8 +163,7 @@ def _finished(question: Question, run: Run, raws: list[Tensor]) -> tuple[Tensor,
             "fuse='lnorm' compares layers at their own resolution, and this network does not see "
             "the pictures as they are: it crops, pads or turns them. Take another: fuse='product'."
         )
-    # A map of the input lies on it.
-    place = None if question.row.looks == "input" else run.place
+    place = None if question.row.looks == "input" else run.place  # a map of the input lies on it
     with (
         switched(EXACT_PRODUCTS),
         _uncast(scores),

@@ -6,12 +6,13 @@ State lives in the open taps alone.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from copy import copy
-from dataclasses import is_dataclass, replace
+from dataclasses import replace
 from itertools import chain
-from types import TracebackType
+from types import FunctionType, TracebackType
 from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
 import torch
@@ -314,11 +315,7 @@ class Explainer:
         """Where it is remembered what was taken: for a class beside the model, else here."""
         asked, shape = self._question.asked, tuple(inputs.image.shape[1:])
         if callable(target) or callable(asked.output):
-            # Of two functions each has layers of its own; two masks of a segmentation do not.
-            kind: Hashable = type(target).__qualname__
-            if isinstance(target, Hashable) and not is_dataclass(target):
-                kind = target
-            return self._chosen, (*shape, kind)
+            return self._chosen, (*shape, _kind(target))
         names = hash(tuple(name for name, _ in self.model.named_modules()))
         words = (asked.output, asked.layout, self.axes, self.call, inputs.place)
         return taken(self.model), (names, *shape, *words)
@@ -349,6 +346,23 @@ def _check_sampling(row: Method, sampler: Sampler | None, *, differentiable: boo
             )
     if sampler is not None and differentiable:
         raise OptionError("a map from several passes is not differentiable; leave sampler= out.")
+
+
+def _kind(target: object) -> Hashable:
+    """What tells targets apart that may read other parts of the output.
+
+    Of a function its code and the words and numbers around it, so that a lambda in a loop is one;
+    of anything else its class: two masks of a segmentation read the same logits.
+
+    >>> one, other = (_kind(lambda y: y[key]) for key in ("left", "right"))
+    >>> one == other
+    False
+    """
+    if not isinstance(target, FunctionType):
+        return type(target).__module__, type(target).__qualname__
+    around = (*(target.__defaults__ or ()), *inspect.getclosurevars(target).nonlocals.values())
+    plain = (one if isinstance(one, str | int | float) else type(one).__name__ for one in around)
+    return target.__code__, *plain
 
 
 def _unreached(explanation: Explanation) -> bool:

@@ -93,6 +93,7 @@ class Survey:
         self._gradients = gradients
         self._modules = named(model)
         self._visits: dict[str, Visit] = {}
+        self._told: set[str] = set()
         modules = hookable(model)
         self._attending = Attending(modules)
         with (
@@ -129,12 +130,17 @@ class Survey:
         """Those that ran, with how they are read, in the order in which they last finished."""
         visits = list(self._visits.values())
         for visit in reversed(visits) if last_first else visits:
-            visit.layout = self._layout(visit)
-            visit.inside = self._attending.within(visit.name) or any(
-                is_position(self._modules[one]) for one in _around(visit.name)
-            )
-            visit.spatial = visit.real and visit.cells > 1 and not visit.inside
+            if visit.name not in self._told:
+                self._tell(visit)
+                self._told.add(visit.name)
             yield visit
+
+    def _tell(self, visit: Visit) -> None:
+        visit.layout = self._layout(visit)
+        visit.inside = self._attending.within(visit.name) or any(
+            is_position(self._modules[one]) for one in _around(visit.name)
+        )
+        visit.spatial = visit.real and visit.cells > 1 and not visit.inside
 
     def _layout(self, visit: Visit) -> Layout | None:
         shape = visit.output

@@ -69,7 +69,7 @@ class Held(Block, Generic[_K, _T]):
                 if not hold.holders:
                     try:
                         hold.change.undo()
-                    except Exception:
+                    except Exception:  # an interruption leaves it to the second attempt
                         _HOLDS.remove(hold)
                         raise
                     _HOLDS.remove(hold)

@@ -28,19 +28,9 @@ from gradcam_hooks.apps.report import Look, entries_of, terms_of, write_report
 from gradcam_hooks.apps.report.page import safe_json
 from gradcam_hooks.images import load_image
 from gradcam_hooks.maps import finish, minmax, resize
+from tests.support.runs_on_disk import NET
 
 LABELS = ("</script><script>alert(1)</script>", "sea lion", "b&w")
-NET = """
-import torch
-from torch import nn
-
-def build(num_classes=3):
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(8, num_classes),
-    )
-"""
 
 
 class Net(nn.Module):

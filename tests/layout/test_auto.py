@@ -300,6 +300,18 @@ def test_what_was_taken_for_one_function_is_not_for_another() -> None:
             assert [cam(x, target=target).layers for target in (left, trunk)] == fresh[::-1]
 
 
+def test_a_function_that_is_made_anew_for_each_picture_is_looked_for_once() -> None:
+    net, x, ran = Trunk().eval(), torch.rand(1, 3, 12, 16), []
+    net.conv.register_forward_hook(lambda module, args, output: ran.append(1))
+    with gh.GradCAM(net) as cam:
+        for _ in range(3):
+            cam(x, target=lambda out: out[:, 1])
+    before = len(ran)
+    with gh.GradCAM(net) as cam:
+        cam(x, target=lambda out: out[:, 1])
+    assert before - (len(ran) - before) == 2  # a pass for each call but the first
+
+
 # --- what is no map ----------------------------------------------------------------------------
 
 

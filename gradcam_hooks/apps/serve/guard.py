@@ -80,7 +80,7 @@ class Guard:
 
         try:
             await self._app(scope, counting, sending)
-        except Exception:
+        except Exception:  # of a request that was cut off it is the cutting, answered below
             if count <= self._most:
                 raise
         if count > self._most:
