@@ -14,8 +14,10 @@ __all__ = [
     "DFF",
     "FEM",
     "ISCAM",
+    "KPCACAM",
     "LIFTCAM",
     "RISE",
+    "SESS",
     "SSCAM",
     "AblationCAM",
     "AttentionRollout",
@@ -139,7 +141,12 @@ class LayerCAM(Explainer):  # gradcam_hooks.methods.gradient.layercam
 
 class ShapleyCAM(Explainer):  # gradcam_hooks.methods.second_order.shapleycam
     def __init__(
-        self, model: nn.Module | LoadedModel, layer: LayerSpec = "auto", **options: Unpack[Options]
+        self,
+        model: nn.Module | LoadedModel,
+        layer: LayerSpec = "auto",
+        *,
+        rule: str = "gradcam",
+        **options: Unpack[Options],
     ) -> None: ...
 
 class LIFTCAM(Explainer):  # gradcam_hooks.methods.lift.liftcam
@@ -160,6 +167,17 @@ class EigenGradCAM(Explainer):  # gradcam_hooks.methods.spectral.eigengradcam
 class SegEigenCAM(Explainer):  # gradcam_hooks.methods.spectral.segeigencam
     def __init__(
         self, model: nn.Module | LoadedModel, layer: LayerSpec = "auto", **options: Unpack[Options]
+    ) -> None: ...
+
+class KPCACAM(Explainer):  # gradcam_hooks.methods.spectral.kpcacam
+    def __init__(
+        self,
+        model: nn.Module | LoadedModel,
+        layer: LayerSpec = "auto",
+        *,
+        kernel: str = "sigmoid",
+        gamma: float | None = None,
+        **options: Unpack[Options],
     ) -> None: ...
 
 class FEM(Explainer):  # gradcam_hooks.methods.statistics.fem
@@ -241,6 +259,7 @@ class SSCAM(Explainer):  # gradcam_hooks.methods.scoring.sscam
         *,
         samples: int = 35,
         std: float = 2.0,
+        noise: str = "mask",
         score: str | None = "softmax",
         channels: float | None = None,
         **options: Unpack[Options],
@@ -278,6 +297,20 @@ class OptiCAM(Explainer):  # gradcam_hooks.methods.optimising.opticam
         steps: int = 100,
         lr: float = 0.1,
         loss: str = "score",
+        **options: Unpack[Options],
+    ) -> None: ...
+
+class SESS(Explainer):  # gradcam_hooks.methods.sliding.sess
+    def __init__(
+        self,
+        model: nn.Module | LoadedModel,
+        layer: LayerSpec = "auto",
+        *,
+        scales: int = 12,
+        prefilter: float = 0.0,
+        pool: str = "mean",
+        smooth: bool = True,
+        probability: bool | None = None,
         **options: Unpack[Options],
     ) -> None: ...
 
@@ -338,6 +371,7 @@ class FullGrad(Explainer):  # gradcam_hooks.methods.fullgrad.fullgrad
         layer: LayerSpec = "auto",
         *,
         complete: bool = True,
+        align_corners: bool = False,
         **options: Unpack[Options],
     ) -> None: ...
 

@@ -19,6 +19,7 @@ from gradcam_hooks.methods import (  # noqa: F401
     scoring,
     groups,
     optimising,
+    sliding,
     random_masks,
     transformers,
     legrad,

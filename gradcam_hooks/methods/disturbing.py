@@ -70,7 +70,15 @@ def ablationcam(run: Run, *, divide: bool = False) -> list[Tensor]:
     return raws
 
 
-@method(paper="Byun and Lee 2022, arXiv:2209.14074", cost="1 F + P tails", needs_gradients=False)
+@method(
+    paper="Byun and Lee 2022, arXiv:2209.14074",
+    cost="1 F + P tails",
+    needs_gradients=False,
+    elsewhere=(
+        "The authors' code for a network in two parts spreads by the Gaussian (gaussian=True), "
+        "their code with a hook does not, which is the default here."
+    ),
+)
 def reciprocam(
     run: Run, *, probability: bool | None = None, gaussian: bool = False
 ) -> list[Tensor]:

@@ -127,7 +127,10 @@ def gradcam_plus_plus(
 
 @method(
     paper="Domeniconi et al. 2026, arXiv:2605.14641",
-    elsewhere="Of one layer, as 'auto' finds it, it is Grad-CAM++: name several.",
+    elsewhere=(
+        "Of one layer, as 'auto' finds it, it is Grad-CAM++: name several. grad-cam scales each "
+        "layer's map before it resizes it, here after, up to 5 % of the maximum apart."
+    ),
     fuse="product",
 )
 def refinecam(

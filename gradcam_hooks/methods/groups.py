@@ -24,7 +24,9 @@ _CELLS, _WIDTH = 51, 50.0
     cost="34 F + 1 B",
     elsewhere=(
         "The paper de-noises each group's map. The authors' first code kept the largest three "
-        "tenths of all values; their code of today keeps all that is positive, which is done here."
+        "tenths of all values; their code of today keeps all that is positive, which is done here. "
+        "Where 32 does not divide the channels, it goes on with fewer groups than it counts on (20 "
+        "of 2 for 40 channels), and fails or mixes their masks up; here there are always as many."
     ),
 )
 def groupcam(run: Run, *, groups: int = 32, probability: bool | None = None) -> list[Tensor]:
@@ -42,9 +44,9 @@ def groupcam(run: Run, *, groups: int = 32, probability: bool | None = None) -> 
     Returns:
         For each layer the raw map ``(batch, [targets,] *space)``, nowhere negative.
 
-    Zhang et al. 2021 (arXiv:2103.13859); blur (51 pixels, sigma 50, borders mirrored) and grouping
-    as in the authors' code, whose k-means grouping is not offered. A group whose map has no spread
-    has no mask and weighs nothing.
+    Zhang et al. 2021 (arXiv:2103.13859); blur (51 pixels, sigma 50, borders mirrored) and
+    neighbours for groups as in the authors' code, whose grouping by clusters is not offered.
+    A group whose map has no spread has no mask and weighs nothing.
     """
     check_count(groups, "groups")
     if probability is None:

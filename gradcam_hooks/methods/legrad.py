@@ -55,7 +55,9 @@ def sensitivity(gradients: Sequence[Tensor]) -> Tensor:
     looks="attention",
     elsewhere=(
         "The authors' code starts two layers before the end unless told otherwise: start_layer=-2; "
-        "it enlarges each layer's map before it adds them, which is the same."
+        "it enlarges each layer's map before it adds them, which is the same. For SigLIP it takes "
+        "out of the map what lights up for the words 'a photo of a' too (above 0.8 of that map's "
+        "range); here nothing is taken out."
     ),
 )
 def legrad(run: Run, *, start_layer: int = 0) -> list[Tensor]:

@@ -26,7 +26,10 @@ _CHECKS = 10
     quick={"steps": 20},
     elsewhere=(
         "The authors' code asks all images of a batch together whether to stop, here each is asked "
-        "by itself. It maximises what Average Drop measures: judge it by other metrics."
+        "by itself. Its script takes 50 steps (steps=50), and has the normalisation inside of the "
+        "model, so that what is masked is black; here it is the input's 0, which after a usual "
+        "normalisation is grey: give nn.Sequential(normalize, model) and pixels in [0, 1] for its "
+        "form. It maximises what Average Drop measures: judge it by other metrics."
     ),
 )
 def opticam(run: Run, *, steps: int = 100, lr: float = 0.1, loss: str = "score") -> list[Tensor]:

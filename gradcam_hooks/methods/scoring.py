@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradcam_hooks.checks import check_count, check_one_of, check_range
 from gradcam_hooks.errors import OptionError
-from gradcam_hooks.maps import spread
+from gradcam_hooks.maps import enlarge, spread
 from gradcam_hooks.methods.registry import method
 from gradcam_hooks.runs.masks import chances, masks_of, variant_scores
 from gradcam_hooks.runs.run import NoPath, Run
@@ -24,8 +24,10 @@ __all__ = ["gscorecam", "iscam", "scorecam", "sscam"]
 _SCORES = ("probability", "increase", "softmax")
 
 _NOISE = (
-    "The authors' code adds noise of std² to the resized channel before anything is scaled, in its "
-    "own units; torchcam's weights are softmaxed over the channels, constant ones among them."
+    "The authors' code masks by the resized channel in its own units, unscaled, with noise of "
+    "deviation (std / range)², range being the channel's largest value less its smallest, and "
+    "weighs by the probability: noise='channel', score='probability'. torchcam's weights are "
+    "softmaxed over the channels, constant ones among them."
 )
 
 _Vary = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -109,6 +111,7 @@ def sscam(
     *,
     samples: int = 35,
     std: float = 2.0,
+    noise: str = "mask",
     score: str | None = "softmax",
     channels: float | None = None,
 ) -> list[Tensor]:
@@ -120,6 +123,8 @@ def sscam(
         run: the unmasked pass.
         samples: how many noisy masks for each channel.
         std: the noise's standard deviation, where masks go from 0 to 1.
+        noise: ``"mask"``; or ``"channel"``, ``x (resize(A_k) + N(0, s²))`` with
+            ``s = (std / (max - min of resize(A_k)))²``, as in the authors' code.
         score: what a weight is, as for Score-CAM, of the mean over the samples.
         channels: a budget, as for Score-CAM.
 
@@ -130,17 +135,22 @@ def sscam(
     ``generator=`` and is the same for every image.
     """
     check_count(samples, "samples")
-    check_range(std, "std", 0)
-    draw = chances(run)
+    check_range(std, "std", 0, ends="[)")
+    check_one_of(noise, "noise", ("mask", "channel"))
+    draw, scaled = chances(run), noise == "mask"
 
     def noisy(masks: Tensor, numbers: Tensor, sample: Tensor) -> Tensor:
         at = (numbers * samples + sample).tolist()
-        noise = [
-            torch.randn(masks.shape[1:], generator=draw(one), device=masks.device) for one in at
-        ]
-        return masks + std * torch.stack(noise).to(masks)
+        drawn = torch.stack(
+            [torch.randn(masks.shape[1:], generator=draw(one), device=masks.device) for one in at]
+        ).to(masks)
+        if scaled:
+            return masks + std * drawn
+        flat = masks.flatten(1)
+        size = (std / (flat.amax(1) - flat.amin(1))).square()
+        return masks + size.view(-1, *[1] * (masks.ndim - 1)) * drawn
 
-    return _Family(run, score, channels, samples, noisy).raws()
+    return _Family(run, score, channels, samples, noisy, scaled).raws()
 
 
 @method(
@@ -190,6 +200,7 @@ class _Family:
     channels: float | None
     samples: int = 1
     vary: _Vary | None = None
+    scaled: bool = True
 
     def raws(self) -> list[Tensor]:
         run = self.run
@@ -269,7 +280,8 @@ class _Family:
         """Some of one image's masked variants, a channel's samples side by side."""
         at = torch.arange(part.start, part.stop, device=activation.device)
         own, sample = numbers[at // self.samples], at % self.samples
-        masks = masks_of(self.run, activation[own])
+        maps, run = activation[own], self.run
+        masks = masks_of(run, maps) if self.scaled else enlarge(maps, run.size, run.place)
         if self.vary is not None:
             masks = self.vary(masks, own, sample)
         return self.run.image[index] * masks[:, None]

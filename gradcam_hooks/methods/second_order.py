@@ -5,14 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradcam_hooks.checks import check_one_of
 from gradcam_hooks.errors import GradientError
-from gradcam_hooks.methods.gradient import gradcam
-from gradcam_hooks.methods.registry import method
+from gradcam_hooks.methods.gradient import elementwise, gradcam, hirescam
+from gradcam_hooks.methods.registry import Rule, method
 from gradcam_hooks.network.modules import describe
 from gradcam_hooks.network.switches import PLAIN_ATTENTION, switched
 from gradcam_hooks.runs.run import NoPath, Run
 
 __all__ = ["shapleycam"]
+
+_RULES: dict[str, Rule] = {"gradcam": gradcam, "hirescam": hirescam, "elementwise": elementwise}
 
 
 @method(
@@ -20,10 +23,11 @@ __all__ = ["shapleycam"]
     cost="1 F + 2 B, the second through the first",
     elsewhere=(
         "The paper explains ReST, which is target=gh.ReST() here; grad-cam explains the logit by "
-        "default, too."
+        "default, too. The author's ShapleyCAM of today is rule='elementwise', with two others "
+        "beside it: that of the mean, which is grad-cam's and the default here, and 'hirescam'."
     ),
 )
-def shapleycam(run: Run) -> list[Tensor]:
+def shapleycam(run: Run, *, rule: str = "gradcam") -> list[Tensor]:
     """ShapleyCAM: channels weighted by the mean of gradient less half of Hessian times activation.
 
     ``sum_k w_k A_k``, ``w_k = mean(g_k - (H A)_k / 2)``.
@@ -32,6 +36,9 @@ def shapleycam(run: Run) -> list[Tensor]:
 
     Args:
         run: the pass through the layers.
+        rule: how ``g - H A / 2`` and A make a map, as g and A do in the method of that name:
+            ``"gradcam"`` (the mean), ``"hirescam"`` (position by position) or ``"elementwise"``
+            (the same, and only what is positive).
 
     Returns:
         For each layer the signed raw map ``(batch, [targets,] *space)``.
@@ -45,15 +52,16 @@ def shapleycam(run: Run) -> list[Tensor]:
     Raises:
         GradientError: an operation behind the layer has no second derivative.
     """
+    check_one_of(rule, "rule", tuple(_RULES))
     try:
-        return _weighed(run)
+        return _weighed(run, _RULES[rule])
     except RuntimeError as error:
         if "not implemented" not in str(error):
             raise
     # Fused attention has no second derivative; the plain one does.
     try:
         with switched(*PLAIN_ATTENTION):
-            return _weighed(run.look_again(run.image, run.passed.way))
+            return _weighed(run.look_again(run.image, run.passed.way), _RULES[rule])
     except RuntimeError as error:
         if "not implemented" not in str(error):
             raise
@@ -64,7 +72,7 @@ def shapleycam(run: Run) -> list[Tensor]:
         ) from error
 
 
-def _weighed(run: Run) -> list[Tensor]:
+def _weighed(run: Run, rule: Rule) -> list[Tensor]:
     columns = []
     for column in run.columns():
         raws = []
@@ -87,6 +95,6 @@ def _weighed(run: Run) -> list[Tensor]:
             if product is not None:
                 weights = weights - product / 2
             activation = layer.activation()
-            raws.append(gradcam(activation, layer.layout.channels_first(weights).to(activation)))
+            raws.append(rule(activation, layer.layout.channels_first(weights).to(activation)))
         columns.append(raws)
     return run.joined(columns)

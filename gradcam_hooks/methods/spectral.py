@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from gradcam_hooks.checks import check_one_of, check_range
+from gradcam_hooks.methods.kernels import KERNELS, principal
 from gradcam_hooks.methods.registry import method
 from gradcam_hooks.methods.singular import leading
 
-__all__ = ["eigencam", "eigengradcam", "segeigencam"]
+__all__ = ["eigencam", "eigengradcam", "kpcacam", "segeigencam"]
 
 
 @method(
@@ -109,3 +111,45 @@ def segeigencam(activation: Tensor, gradient: Tensor) -> Tensor:
     tensor([[ 5., 10.]])
     """
     return leading(gradient.abs() * activation, by_peak=True)
+
+
+@method(
+    title="KPCA-CAM",
+    cls="KPCACAM",
+    paper="Karmani et al. 2024, arXiv:2410.00267",
+    needs_gradients=False,
+    elsewhere="grad-cam's is the same, by scikit-learn's KernelPCA.",
+)
+def kpcacam(
+    activation: Tensor, gradient: Tensor, *, kernel: str = "sigmoid", gamma: float | None = None
+) -> Tensor:
+    """KPCA-CAM: the positions' first kernel principal component.
+
+    ``sqrt(lambda_1) v_1`` of the centred ``K``, ``K_pq = k(a_p, a_q)`` of the activation's columns.
+
+    Args:
+        activation: ``A (batch, channels, *space)``.
+        gradient: not looked at: the map is the same for every class.
+        kernel: ``"sigmoid"``, ``tanh(gamma a.b + 1)``; ``"rbf"``, ``exp(-gamma |a - b|^2)``;
+            ``"poly"``, ``(gamma a.b + 1)^3``; ``"cosine"``; or ``"linear"``, with which it is the
+            principal component that others' Eigen-CAM takes.
+        gamma: by default one over the number of channels.
+
+    Returns:
+        The signed raw map ``(batch, *space)``.
+
+    Karmani et al. 2024 (arXiv:2410.00267); each channel's mean is taken off ahead of the kernel,
+    and the sign is the one by which the value of largest size is positive, as in the grad-cam
+    library. A kernel has a unit: another scale of the activation gives another map. Memory grows
+    with the square of the number of positions.
+
+    >>> import torch
+    >>> activation = torch.tensor([[[4.0, 1.0, 1.0]]])  # less its mean: 2, -1, -1
+    >>> kpcacam(activation, activation, kernel="linear").round(decimals=3)
+    tensor([[ 2., -1., -1.]])
+    """
+    del gradient
+    check_one_of(kernel, "kernel", tuple(KERNELS))
+    if gamma is not None:
+        check_range(gamma, "gamma", 0)
+    return principal(activation, kernel, gamma)

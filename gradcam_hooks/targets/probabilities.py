@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradcam_hooks.checks import check_count, check_range
+from gradcam_hooks.checks import check_count, check_flag, check_range
 from gradcam_hooks.errors import OutputError, TargetError
 from gradcam_hooks.network.outputs import described, find_logits
 from gradcam_hooks.targets.checks import labelled, legal, number, numbered
@@ -176,9 +176,10 @@ class Finer(_OfOneClass):
     ``e_c`` less ``alpha`` times the weighted mean of ``e_i``, so the map is the weighted mean of
     the maps of the differences.
 
-    grad-cam's ``FinerWeightedTarget`` has the same value (but for 1e-9 in its denominator) and
-    another gradient: it differentiates the weights as well. Its ``FinerCAM`` takes as ``c`` the
-    first of the sorted logits, which may be another class where two are equal.
+    The ``FinerWeightedTarget`` of the authors' code and of grad-cam has the same value (but for
+    1e-9 in its denominator) and differentiates the weights as well: ``constant=False``. Their
+    ``FinerCAM`` takes as ``c`` the first of the sorted logits, which may be another class where two
+    are equal.
 
     Args:
         label: a class's number or label, or one for each image; None for the predicted class.
@@ -186,6 +187,7 @@ class Finer(_OfOneClass):
             for the most similar.
         count: how many of the most similar (fewer where there are not as many classes).
         alpha: how much of the others is taken away; 0 leaves the logit.
+        constant: whether the weights ``p`` are constants.
 
     Raises:
         TargetError: a class is none of this output's or compared with itself, or an argument is
@@ -199,11 +201,13 @@ class Finer(_OfOneClass):
     others: Others = None
     count: int = 3
     alpha: float = 1.0
+    constant: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count(self.count, "Finer(count=)", error=TargetError)
         check_range(self.alpha, "Finer(alpha=)", 0, ends="[)", error=TargetError)
+        check_flag(self.constant, "Finer(constant=)", error=TargetError)
         others = self.others
         if others is None:
             return
@@ -252,7 +256,7 @@ class Finer(_OfOneClass):
         others = self._others(logits.detach(), index)
         rivals = logits.gather(1, others)
         # p_i / sum p_i is the softmax over the rivals alone, which cannot be 0 / 0.
-        weights = rivals.detach().softmax(1)
+        weights = (rivals.detach() if self.constant else rivals).softmax(1)
         return _at(logits, index) - self.alpha * (weights * rivals).sum(1)
 
 

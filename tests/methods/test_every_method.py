@@ -80,6 +80,8 @@ POWERS: dict[str, int | None] = {
     "gradcam++": None,
     "refinecam": None,
     "eigencam": 0,
+    "kpcacam": 0,
+    "sess": 0,
     "fem": 0,
     "smoothgradcam++": None,
     "gscorecam": None,

@@ -214,6 +214,28 @@ def test_grad_cam_scales_every_channel_by_itself() -> None:
     assert (ours.maps - theirs).abs().max() > 0.05
 
 
+def test_corners_are_aligned_where_that_is_asked_for() -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 9, 2, bias=False)
+    )
+    x = images().float()
+    (found,) = taken_apart(model, x, 1)
+
+    def psi(term: Tensor) -> Tensor:
+        size, axes = term.abs(), (1, 2, 3)
+        low, high = size.amin(axes, keepdim=True), size.amax(axes, keepdim=True)
+        return (size - low) / (high - low)
+
+    bias = functional.interpolate(
+        psi(found.biases[0]), x.shape[2:], mode="bilinear", align_corners=True
+    )
+    expected = psi(found.pixels).sum(1) + bias.sum(1)
+    ours = gh.FullGrad(model, align_corners=True)(x, target=1)
+    assert torch.allclose(ours.raw, expected, atol=1e-6)
+    assert not torch.allclose(ours.raw, gh.FullGrad(model)(x, target=1).raw, atol=1e-2)
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_nothing_is_left_when_the_model_raises(error: type[BaseException]) -> None:
     net, x = Disturbing(), images()

@@ -148,7 +148,7 @@ def test_cubes_of_gradients_stay_in_range(scale: float, printed: bool) -> None:
         ("integratedgradcam", {"baseline": float("nan")}, "baseline= is a finite number"),
         ("center", {"width": 0}, "width= is a number above 0, not 0"),
         ("center", {"width": "wide"}, "width= is a number above 0, not 'wide'"),
-        ("sscam", {"std": float("inf")}, "std= is a number above 0, not inf"),
+        ("sscam", {"std": float("inf")}, "std= is a number from 0 up, not inf"),
         ("opticam", {"lr": float("inf")}, "lr= is a number above 0, not inf"),
         ("attentionrollout", {"discard_ratio": "half"}, "from 0 up to under 1, not 'half'"),
         ("attentionrollout", {"discard_ratio": None}, "from 0 up to under 1, not None"),

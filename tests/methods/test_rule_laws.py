@@ -212,7 +212,7 @@ def test_maps_are_finite_and_in_0_to_1(name: str, pair: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e12, 1e30])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "kpcacam"])  # kernels have one
 def test_the_unit_of_the_activation_does_not_show_in_the_map(name: str, scale: float) -> None:
     # A change of the activation's unit by c is one of the gradient by 1/c: the score stays.
     activation, gradient = (one.float() for one in drawn(2, 5, 3, 4))

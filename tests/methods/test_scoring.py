@@ -9,6 +9,7 @@ from itertools import product
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 import gradcam_hooks as gh
 from tests.support.hand import Head, mask_of
@@ -173,6 +174,35 @@ def test_sscam_in_loops(rank: int) -> None:
     check(result, model, x, "softmax", noisy)
 
 
+def test_sscam_in_the_authors_form_in_loops() -> None:
+    # The resized channel as it is, with noise of deviation (std / range)², weighs by probability.
+    model, x = curved(2), batch(2)
+    seeded = torch.Generator().manual_seed(5)
+    asked = {"samples": 3, "std": 0.7, "noise": "channel", "score": "probability"}
+    result = gh.explain(model, x, "2", method="sscam", target=1, generator=seeded, **asked)  # type: ignore[arg-type]
+    first = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(5)))
+    activation = model[:3](x)
+    for image in range(2):
+        expected = torch.zeros_like(activation[image, 0])
+        for k, channel in enumerate(activation[image]):
+            mask = functional.interpolate(channel[None, None], x.shape[2:], mode="bilinear")[0, 0]
+            sigma, chances = 0.7 / float(mask.max() - mask.min()), []
+            for sample in range(3):
+                draw = torch.Generator().manual_seed(first + 3 * k + sample)
+                noise = sigma**2 * torch.randn(mask.shape, generator=draw).double()
+                logits = model((x[image] * (mask + noise))[None])
+                chances.append(float(logits.softmax(1)[0, 1]))
+            expected = expected + sum(chances) / 3 * channel
+        assert torch.allclose(result.raw[image], expected, atol=1e-9)  # type: ignore[index]
+
+
+def test_sscam_without_noise_is_scorecam() -> None:
+    model, x = curved(2), batch(2)
+    quiet = gh.explain(model, x, "2", method="sscam", samples=2, std=0, score="increase", target=1)
+    plain = gh.explain(model, x, "2", method="scorecam", score="increase", target=1)
+    assert torch.allclose(quiet.raw, plain.raw, atol=1e-12)  # type: ignore[arg-type]
+
+
 # --- what they are asked
 
 
@@ -250,7 +280,7 @@ def test_a_target_that_is_no_class_is_scored_by_its_increase() -> None:
         ("scorecam", {"channels": 1.5}, "channels= is a number of channels from 1 up"),
         ("gscorecam", {"channels": True}, "channels= is a number of channels from 1 up"),
         ("sscam", {"samples": 0}, "samples= is a whole number from 1 up, not 0"),
-        ("sscam", {"std": 0.0}, "std= is a number above 0, not 0.0"),
+        ("sscam", {"std": -0.1}, "std= is a number from 0 up, not -0.1"),
         ("iscam", {"samples": 2.0}, "samples= is a whole number from 1 up, not 2.0"),
         ("iscam", {"stds": 2.0}, "IS-CAM has no option stds="),
     ],

@@ -68,6 +68,22 @@ def test_equals_its_equation_in_loops(rank: int) -> None:
             assert torch.allclose(result.raw[image, place], expected, atol=1e-8)
 
 
+@pytest.mark.parametrize("rule", ["hirescam", "elementwise"])
+def test_position_by_position_in_loops(rule: str) -> None:
+    # The author's code has two more forms: weights by position, and of these what is positive.
+    net, x = curved(2), batch(2)
+    result = gh.ShapleyCAM(net, "1", rule=rule)(x, target=1)
+    for image in range(2):
+        free = net[:2](x[image : image + 1]).detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(net[2:](free)[0, 1], free)
+        curve = (hessian(net, free.detach(), 1) @ free.detach().flatten()).view_as(gradient)
+        terms = ((gradient - curve / 2) * free.detach())[0]
+        expected = (terms.relu() if rule == "elementwise" else terms).sum(0)
+        assert torch.allclose(result.raw[image], expected, atol=1e-8)
+    with pytest.raises(gh.OptionError, match="rule="):
+        gh.ShapleyCAM(net, "1", rule="layercam")(x)
+
+
 def test_of_a_logit_behind_a_gap_linear_head_it_is_grad_cam() -> None:
     model, x = gap_linear(), images()
     ours = gh.ShapleyCAM(model, "1")(x, target=gh.AllClasses())

@@ -16,6 +16,7 @@ CHEAP: dict[str, dict[str, object]] = {
     "rise": {"masks": 8},
     "groupcam": {"groups": 2},
     "opticam": {"steps": 3},
+    "sess": {"scales": 2},
     "dff": {"concepts": 2},
 }
 """Few samples: laws do not wait for convergence."""

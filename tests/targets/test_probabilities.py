@@ -104,6 +104,9 @@ def test_the_peers_values_and_where_its_gradient_is_another() -> None:
         patch.setattr(torch, "softmax", lambda values, dim: probabilities)
         (held,) = torch.autograd.grad(constant(logits).sum(), logits)
     assert torch.allclose(gradients[0], held, atol=1e-7)
+    theirs = gh.Finer(4, others=(1, 2, 5), alpha=0.7, constant=False)
+    (same,) = torch.autograd.grad(theirs(logits).sum(), logits)
+    assert torch.allclose(same, gradients[1], atol=1e-7)
 
 
 def test_the_class_explained_is_in_the_result() -> None:
