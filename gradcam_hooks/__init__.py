@@ -12,108 +12,32 @@ torch.Size([1, 32, 32])
 
 from __future__ import annotations
 
-import gradcam_hooks.stopping  # noqa: F401  (first of all: PyTorch takes its time)
-from gradcam_hooks.apps.reported import Report, report
-from gradcam_hooks.compare import compare
-from gradcam_hooks.errors import (
-    DeviceError,
-    GradCamHooksError,
-    GradientError,
-    ImageError,
-    InputError,
-    LayerDidNotRun,
-    LayerError,
-    LayerNotFound,
-    LayoutError,
-    MethodError,
-    MethodNotFound,
-    ModelError,
-    OptionError,
-    OutputError,
-    ProbabilityWarning,
-    TargetError,
-)
-from gradcam_hooks.explainers import Explainer, explain, explainer, explainer_class, named
-from gradcam_hooks.explainers.named import *  # noqa: F403  (each method's class)
-from gradcam_hooks.images import Preprocess, load_image
-from gradcam_hooks.layout.table import LayerRow, LayerTable, layers
-from gradcam_hooks.methods import METHODS, Method, method
-from gradcam_hooks.models import LoadedModel, load_model
-from gradcam_hooks.results.comparison import Comparison
-from gradcam_hooks.results.diagnosis import Diagnosis
-from gradcam_hooks.results.drawing import Axes, Style
-from gradcam_hooks.results.explanation import Explanation
-from gradcam_hooks.runs.samplers import Augment, Integrate, Noise
-from gradcam_hooks.targets import (
-    AllClasses,
-    Binary,
-    Box,
-    Difference,
-    Finer,
-    LogProbability,
-    Probability,
-    Regression,
-    ReST,
-    Segment,
-    Similarity,
-    Token,
-    TopK,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "METHODS",
-    "AllClasses",
-    "Augment",
-    "Axes",
-    "Binary",
-    "Box",
-    "Comparison",
-    "DeviceError",
-    "Diagnosis",
-    "Difference",
-    "Explainer",
-    "Explanation",
-    "Finer",
-    "GradCamHooksError",
-    "GradientError",
-    "ImageError",
-    "InputError",
-    "Integrate",
-    "LayerDidNotRun",
-    "LayerError",
-    "LayerNotFound",
-    "LayerRow",
-    "LayerTable",
-    "LayoutError",
-    "LoadedModel",
-    "LogProbability",
-    "Method",
-    "MethodError",
-    "MethodNotFound",
-    "ModelError",
-    "Noise",
-    "OptionError",
-    "OutputError",
-    "Preprocess",
-    "Probability",
-    "ProbabilityWarning",
-    "ReST",
-    "Regression",
-    "Report",
-    "Segment",
-    "Similarity",
-    "Style",
-    "TargetError",
-    "Token",
-    "TopK",
-    "compare",
-    "explain",
-    "explainer",
-    "explainer_class",
-    "layers",
-    "load_image",
-    "load_model",
-    "method",
-    "report",
-]
-__all__ += named.__all__
+import gradcam_hooks.stopping  # noqa: F401  (first of all: PyTorch takes its time)
+
+_PUBLIC = "gradcam_hooks.public"
+
+if TYPE_CHECKING:
+    from gradcam_hooks.explainers.named import *  # noqa: F403
+    from gradcam_hooks.public import *  # noqa: F403
+
+    __version__: str
+else:  # so that type checkers know a name that is none
+
+    def __getattr__(name: str) -> object:
+        """All public names, when the first of them is asked for."""
+        if not name.startswith("__") or name == "__all__":
+            public = import_module(_PUBLIC)
+            globals().update({one: getattr(public, one) for one in public.__all__})
+            globals()["__all__"] = public.__all__
+        if name == "__version__":
+            globals()[name] = import_module("gradcam_hooks.version").version()
+        if name not in globals():
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *import_module(_PUBLIC).__all__})

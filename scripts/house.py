@@ -58,7 +58,7 @@ def room(module: str) -> str | None:
     first, *more = module.split("/")
     if first == "apps" and len(more) > 1:
         return f"{first}/{more[0]}"
-    return None if first in ("apps", "__init__", "__main__") else first
+    return None if first in ("apps", "__init__", "__main__", "public") else first
 
 
 def rooms(of_modules: Arrows) -> dict[str, set[str]]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradcam_hooks.checks import check_range
+from gradcam_hooks.defaults import DEFAULT_COLORMAP
 from gradcam_hooks.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,11 +37,6 @@ COLORMAPS: tuple[str, ...] = (
 )  # fmt: skip
 """The colour maps, by the names OpenCV gives them."""
 
-DEFAULT_COLORMAP = "inferno"
-"""Perceptually even, and from black up: it leaves a photograph legible where the map is low.
-
-(viridis is as even, but its greens hardly stand out from a photograph.)
-"""
 
 _OUTLINE = 1.0  # white
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 
 from gradcam_hooks.checks import check_count, check_one_of
+from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import ImageError, InputError
 from gradcam_hooks.images.bands import Bands, bands_of, carrying, read_npy, read_tiff
 from gradcam_hooks.images.files import nearest_file, no_file, readable_formats
@@ -48,9 +49,6 @@ Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-
-MAX_PIXELS = 64_000_000
-"""Pixels of a picture at most, where nothing else is said: drawing takes 90 bytes for each."""
 
 _BYTES = 16
 """Bytes of a file for each of these pixels at most; no format needs more."""

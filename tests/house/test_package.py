@@ -26,10 +26,39 @@ def imported(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_importing_it_takes_little_more_than_torch() -> None:
-    more = imported("import gradcam_hooks") - imported("import torch, numpy")
-    assert "gradcam_hooks" in more
+def test_importing_it_takes_nothing_and_its_names_little_more_than_torch() -> None:
+    alone = imported("import gradcam_hooks")
+    assert "gradcam_hooks" in alone
+    assert not alone & {"torch", "numpy", *HEAVY}
+    more = imported("import gradcam_hooks; gradcam_hooks.explain") - imported("import torch, numpy")
     assert not more & set(HEAVY)
+
+
+@pytest.mark.parametrize("said", [["--help"], ["explain", "--help"], ["--version"]])
+def test_the_help_does_not_wait_for_pytorch(said: list[str]) -> None:
+    code = f"from gradcam_hooks.apps.cli import app; app({said!r}, standalone_mode=False)"
+    assert not imported(
+        f"import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()): {code}"
+    ) & {"torch", "numpy", "cv2", "PIL"}
+
+
+def test_names_are_those_of_the_public_file_however_they_are_come_by() -> None:
+    # A module at the top that bore a public function's name would take its place once imported.
+    code = (
+        "import sys, gradcam_hooks.{module}\n"
+        "import gradcam_hooks as gh\n"
+        "from gradcam_hooks import *\n"
+        "from gradcam_hooks import public\n"
+        "assert all(getattr(gh, one) is getattr(public, one) for one in public.__all__)\n"
+        "assert set(public.__all__) <= set(dir(gh)) and explain is gh.explain\n"
+        "try: gh.nonsense\n"
+        "except AttributeError as error: assert 'nonsense' in str(error)\n"
+        "else: raise AssertionError\n"
+    )
+    for module in ("comparing", "errors"):
+        subprocess.run([sys.executable, "-c", code.format(module=module)], check=True, cwd=ROOT)
+    top = {path.stem for path in (ROOT / "gradcam_hooks").iterdir()}
+    assert not top & set(gh.__all__)
 
 
 @pytest.mark.parametrize("name", ["torchvision", "cv2", "PIL", "typer", "rich"])
@@ -71,4 +100,4 @@ def test_version_changelog_and_project_agree() -> None:
     newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
     assert project is not None
-    assert newest[1] == project[1] == version("gradcam-hooks")
+    assert newest[1] == project[1] == version("gradcam-hooks") == gh.__version__

@@ -8,7 +8,6 @@ no picture, no folder and no terminal.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import inspect
 import json
 import re
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from gradcam_hooks.compare import compare
+from gradcam_hooks.comparing import compare
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.explainers import Explainer, Options, explainer
 from gradcam_hooks.images import Preprocess
@@ -31,11 +30,14 @@ from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.results.comparison import Comparison
 from gradcam_hooks.results.drawing import Style
 from gradcam_hooks.targets import AllClasses, Target, TopK
+from gradcam_hooks.version import version
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Job", "version"]
+__all__ = [
+    "Job",
+]
 
 
 @dataclass(frozen=True)
@@ -164,14 +166,6 @@ def _words(prepare: Prepare) -> object:
     given = getattr(prepare, "given", prepare)
     shown = re.sub(r" at 0x[0-9a-f]+", "", repr(given))
     return [shown, hashlib.sha256(_sources([given, type(given).__call__])).hexdigest()]
-
-
-def version() -> str:
-    """The version of the installed package, "unknown" where it runs from its sources alone."""
-    try:
-        return importlib.metadata.version("gradcam-hooks")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _digest(model: nn.Module) -> str:

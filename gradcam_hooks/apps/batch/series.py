@@ -27,11 +27,11 @@ from gradcam_hooks.apps.batch.records import Record, record_of
 from gradcam_hooks.apps.batch.results import RESULTS, Results
 from gradcam_hooks.apps.batch.truths import judged
 from gradcam_hooks.checks import check_count
+from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import GradCamHooksError, InputError, ModelError, TargetError
 from gradcam_hooks.explainers import Explainer
 from gradcam_hooks.images import load_image
 from gradcam_hooks.images.pictures import Picture
-from gradcam_hooks.images.reading import MAX_PIXELS
 from gradcam_hooks.results.comparison import Comparison
 from gradcam_hooks.results.explanation import Explanation
 

@@ -28,8 +28,8 @@ from gradcam_hooks.apps.cli.terminal import (
     show_methods,
     show_records,
 )
-from gradcam_hooks.images.colors import DEFAULT_COLORMAP
-from gradcam_hooks.images.reading import MAX_PIXELS
+from gradcam_hooks.defaults import DEFAULT_COLORMAP, MAX_PIXELS
+from gradcam_hooks.version import version as own_version
 
 if TYPE_CHECKING:
     from gradcam_hooks.apps.batch import Series
@@ -61,9 +61,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from gradcam_hooks.apps.batch.job import version
-
-        typer.echo(f"gradcam-hooks {version()}")
+        typer.echo(f"gradcam-hooks {own_version()}")
         raise typer.Exit
 
 

@@ -29,7 +29,6 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from gradcam_hooks.apps.batch.names import absolute, below, shared_folder
 from gradcam_hooks.errors import (
     GradCamHooksError,
     GradientError,
@@ -235,6 +234,8 @@ def show_records(records: Sequence[Record]) -> None:
 
 
 def _show_done(done: Sequence[Record]) -> None:
+    from gradcam_hooks.apps.batch.names import absolute, below, shared_folder
+
     asked = any(record.target != record.predicted for record in done[:SHOWN])
     headings = ["image", "prediction", "probability", *(["explained"] if asked else [])]
     made = table(*headings, "layer", "file")

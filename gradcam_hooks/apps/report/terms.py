@@ -14,11 +14,12 @@ from datetime import datetime
 
 import torch
 
-from gradcam_hooks.apps.batch.job import Job, version
+from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.records import Record
 from gradcam_hooks.methods import METHODS
 from gradcam_hooks.results.facts import class_word, label_of
 from gradcam_hooks.targets import AllClasses, TopK
+from gradcam_hooks.version import version
 
 __all__ = ["terms_of"]
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import (
     GradCamHooksError,
     ImageError,
@@ -28,7 +29,6 @@ from gradcam_hooks.errors import (
 from gradcam_hooks.explainers import explainer
 from gradcam_hooks.images import Geometry, Picture, load_image
 from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare, input_shape
-from gradcam_hooks.images.reading import MAX_PIXELS
 from gradcam_hooks.layout.evidence import is_attention
 from gradcam_hooks.layout.table import LayerRow, LayerTable
 from gradcam_hooks.layout.table import layers as survey

@@ -1,0 +1,112 @@
+"""All that is public, in one place: what ``gradcam_hooks.NAME`` is.
+
+`gradcam_hooks` looks here when a name is first asked of it, so that importing the package costs
+nothing, and the command's help does not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+from gradcam_hooks.apps.reported import Report, report
+from gradcam_hooks.comparing import compare
+from gradcam_hooks.errors import (
+    DeviceError,
+    GradCamHooksError,
+    GradientError,
+    ImageError,
+    InputError,
+    LayerDidNotRun,
+    LayerError,
+    LayerNotFound,
+    LayoutError,
+    MethodError,
+    MethodNotFound,
+    ModelError,
+    OptionError,
+    OutputError,
+    ProbabilityWarning,
+    TargetError,
+)
+from gradcam_hooks.explainers import Explainer, explain, explainer, explainer_class, named
+from gradcam_hooks.explainers.named import *  # noqa: F403  (each method's class)
+from gradcam_hooks.images import Preprocess, load_image
+from gradcam_hooks.layout.table import LayerRow, LayerTable, layers
+from gradcam_hooks.methods import METHODS, Method, method
+from gradcam_hooks.models import LoadedModel, load_model
+from gradcam_hooks.results.comparison import Comparison
+from gradcam_hooks.results.diagnosis import Diagnosis
+from gradcam_hooks.results.drawing import Axes, Style
+from gradcam_hooks.results.explanation import Explanation
+from gradcam_hooks.runs.samplers import Augment, Integrate, Noise
+from gradcam_hooks.targets import (
+    AllClasses,
+    Binary,
+    Box,
+    Difference,
+    Finer,
+    LogProbability,
+    Probability,
+    Regression,
+    ReST,
+    Segment,
+    Similarity,
+    Token,
+    TopK,
+)
+
+__all__ = [
+    "METHODS",
+    "AllClasses",
+    "Augment",
+    "Axes",
+    "Binary",
+    "Box",
+    "Comparison",
+    "DeviceError",
+    "Diagnosis",
+    "Difference",
+    "Explainer",
+    "Explanation",
+    "Finer",
+    "GradCamHooksError",
+    "GradientError",
+    "ImageError",
+    "InputError",
+    "Integrate",
+    "LayerDidNotRun",
+    "LayerError",
+    "LayerNotFound",
+    "LayerRow",
+    "LayerTable",
+    "LayoutError",
+    "LoadedModel",
+    "LogProbability",
+    "Method",
+    "MethodError",
+    "MethodNotFound",
+    "ModelError",
+    "Noise",
+    "OptionError",
+    "OutputError",
+    "Preprocess",
+    "Probability",
+    "ProbabilityWarning",
+    "ReST",
+    "Regression",
+    "Report",
+    "Segment",
+    "Similarity",
+    "Style",
+    "TargetError",
+    "Token",
+    "TopK",
+    "compare",
+    "explain",
+    "explainer",
+    "explainer_class",
+    "layers",
+    "load_image",
+    "load_model",
+    "method",
+    "report",
+]
+__all__ += named.__all__
