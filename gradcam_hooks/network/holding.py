@@ -66,10 +66,17 @@ class Held(Block, Generic[_K, _T]):
         with _LOCK:
             for hold in reversed(tuple(_HOLDS)):
                 hold.holders.discard(self)
-                if not hold.holders:
-                    try:
-                        hold.change.undo()
-                    except Exception:  # an interruption leaves it to the second attempt
-                        _HOLDS.remove(hold)
-                        raise
+                if not hold.holders:  # an interruption leaves it to the second attempt
+                    _put_back(hold)
                     _HOLDS.remove(hold)
+
+
+def _put_back(hold: _Hold) -> None:
+    try:
+        hold.change.undo()
+    except Exception:  # no memory, for once
+        try:
+            hold.change.undo()
+        except Exception:
+            _HOLDS.remove(hold)
+            raise

@@ -1,8 +1,8 @@
 """The state of a model around one explanation: as found, whatever happens in between.
 
 Training flags, attributes, buffers, torch's modes, cuDNN's switch and random numbers are put back
-on the way out, also after an exception or an interruption. Parameters, their ``requires_grad`` and
-their ``.grad`` need no care: nothing in the library writes to them.
+on the way out, also after an exception or an interruption. So are parameters that the network's own
+forward writes to, with their ``requires_grad`` and ``.grad``; nothing in the library does.
 
 Modes are the thread's own. The rest belongs to all threads: explanations that run at the same time
 share it, and the last of them puts it back. A thread that does something else meanwhile meets the
@@ -12,6 +12,7 @@ model in eval mode; random numbers are put back only where there was none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import TypeVar
 
 from torch import nn
@@ -21,6 +22,7 @@ from gradcam_hooks.network.chance import Chance
 from gradcam_hooks.network.contents import Contents
 from gradcam_hooks.network.holding import Held
 from gradcam_hooks.network.modes import Modes
+from gradcam_hooks.network.parameters import Guard, may_write, put_back
 from gradcam_hooks.network.switches import CUDNN_OFF, switched
 
 __all__ = ["recurrent_on_cuda", "untouched"]
@@ -48,9 +50,14 @@ class _Untouched(Block):
         if recurrent_on_cuda(modules.values()):
             self._blocks.append(switched(CUDNN_OFF))
         self._modes = Modes()
+        # Off with the modes, whatever comes between.
+        writes = may_write(tuple(modules.values()))
+        self._guard = Guard(model.parameters()) if writes else None
 
     def do(self) -> None:
         self._modes.do()
+        if self._guard is not None:
+            self._guard.__enter__()  # type: ignore[no-untyped-call]
         for block in self._blocks:
             block.do()
 
@@ -79,6 +86,8 @@ class _Evaluating(Block):
         self._modules = modules
         self._scripted = [one for one in modules if one.training and "training" not in vars(one)]
         self._contents = Contents(modules, ("training", "_compiled_call_impl", "forward"))
+        own = (module._parameters.values() for module in modules)
+        self._parameters = [one for one in chain.from_iterable(own) if one is not None]
 
     def do(self) -> None:
         for module in self._modules:
@@ -96,5 +105,6 @@ class _Evaluating(Block):
 
     def undo(self) -> None:
         self._contents.put_back()
+        put_back(self._parameters)
         for module in self._scripted:
             module.training = True

@@ -150,3 +150,33 @@ def test_killed_before_any_of_its_files_is_in_place_it_goes_on_as_if_nothing_had
     assert (statuses[-1], kept) == (0, 2)
     assert contents(tmp_path / "out") == wanted
     assert len(lines(tmp_path / "out")) == 2
+
+
+FULL = """
+import resource, sys
+from gradcam_hooks.apps.cli import app
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+app()
+"""
+
+
+@posix
+def test_where_the_disk_takes_no_report_the_broken_pictures_are_told_all_the_same(tmp_path):
+    noise(tmp_path / "in" / "whole.png", 0, (24, 36))
+    (tmp_path / "in" / "torn.png").write_bytes(b"no picture")
+    (tmp_path / "net.py").write_text(NET)
+    words = ["explain", "in", "--model", "net.py:build", "--layer", "0", "--no-caption"]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, "30000", *words],  # room for all but the report
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = done.stdout + done.stderr
+    assert done.returncode == 2, told
+    assert "broken: 'in/torn.png'" in told
+    assert told.splitlines()[-1] == "error: 'gradcam_results/report.html': File too large"
+    assert len(lines(tmp_path / "gradcam_results")) == 2

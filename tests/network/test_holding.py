@@ -167,4 +167,19 @@ def test_what_fails_is_held_by_nobody(monkeypatch: pytest.MonkeyPatch, fails: st
         pass
     with Held({1: "a"}, partial(Telling, told)):
         pass
-    assert [what for what, _ in told] == ["changed", "put back"] * 2
+    once = ["changed", "put back"]
+    assert [what for what, _ in told] == [*once, *once[1:] * (fails == "undo"), *once]
+
+
+def test_what_fails_once_in_putting_back_is_put_back() -> None:
+    told: list[tuple[str, list[str]]] = []
+
+    class Once(Telling):
+        def undo(self) -> None:
+            super().undo()
+            if len(told) == 2:
+                raise MemoryError
+
+    with Held({1: "a"}, partial(Once, told)):
+        pass
+    assert [what for what, _ in told] == ["changed", "put back", "put back"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from tests.support.every import CHEAP, attends, vit
 from tests.support.nets import images, residual
 from tests.support.strikes import Strike
 from tests.support.traces import snapshot
-from tests.support.traits import ERRORS, NETWORKS, Failing
+from tests.support.traits import ERRORS, NETWORKS, Failing, Plan, drawn, plans
 
 METHODS = list(gh.METHODS)
 
@@ -41,18 +42,59 @@ def left_as_found(net: nn.Module, work: Callable[[], object]) -> None:
     copy.deepcopy(net)
 
 
-@settings(
-    max_examples=30,
+settled = settings(
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "20")),
     deadline=None,
-    derandomize=True,
+    derandomize="FUZZ_EXAMPLES" not in os.environ,
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+WHERE = ("nowhere", "module", "enters", "target", "step")
+TARGETS = (1, None, "function", gh.TopK(2), gh.AllClasses(), gh.Probability(1), 99)
+
+
+def asked(
+    net: nn.Module,
+    layer: str,
+    method: str,
+    target: object,
+    where: str,
+    fails: Failing,
+    number: int,
+    **options: object,
+) -> Callable[[], object]:
+    """An explanation in which something fails, or nothing."""
+    modules = list(net.modules())
+    if where == "module":
+        modules[number % len(modules)].register_forward_hook(fails)
+    if where == "enters":
+        modules[number % len(modules)].register_forward_pre_hook(fails)
+
+    def function(output: Tensor) -> Tensor:
+        if where == "target":
+            fails()
+        return output[:, 1]
+
+    return lambda: gh.explain(
+        net,
+        images().to(next(net.parameters())),
+        layer if number % 2 else "auto",
+        method=method,
+        target=function if target == "function" or where == "target" else target,  # type: ignore[arg-type]
+        progress=fails if where == "step" else None,
+        **CHEAP.get(method, {}),
+        **options,
+    )
+
+
+@settled
 @given(
     st.sampled_from(sorted(NETWORKS)),
     st.sampled_from(METHODS),
     st.booleans(),
-    st.sampled_from(["nowhere", "module", "target", "step"]),
+    st.sampled_from(WHERE),
     st.sampled_from(ERRORS),
+    st.sampled_from(TARGETS),
     st.integers(1, 30),
     st.integers(0, 2**16),
 )
@@ -62,34 +104,44 @@ def test_whatever_is_explained_and_however_it_ends(
     training: bool,
     where: str,
     error: type[BaseException],
+    target: object,
     at: int,
     number: int,
 ) -> None:
     make, layer = NETWORKS[name]
     net = make()
     net.requires_grad_(number % 3 > 0).train(training)
-    fails = Failing(error, at)
-    if where == "module":
-        modules = list(net.modules())
-        modules[number % len(modules)].register_forward_hook(fails)
+    left_as_found(net, asked(net, layer, method, target, where, Failing(error, at), number))
 
-    def target(output: Tensor) -> Tensor:
-        if where == "target":
-            fails()
-        return output[:, 1]
 
-    def work() -> object:
-        return gh.explain(
-            net,
-            images(),
-            layer if number % 2 else "auto",
-            method=method,
-            target=target,
-            progress=fails if where == "step" else None,
-            **CHEAP.get(method, {}),
-        )
-
-    left_as_found(net, work)
+@settled
+@given(
+    plans,
+    st.booleans(),
+    st.sampled_from([one for one in METHODS if not attends(one)]),
+    st.booleans(),
+    st.sampled_from(WHERE),
+    st.sampled_from(ERRORS),
+    st.sampled_from(TARGETS),
+    st.integers(1, 30),
+    st.integers(0, 2**16),
+)
+def test_of_whatever_the_network_is_made(
+    plan: Plan,
+    shared: bool,
+    method: str,
+    training: bool,
+    where: str,
+    error: type[BaseException],
+    target: object,
+    at: int,
+    number: int,
+) -> None:
+    net = drawn(plan, shared=shared).train(training)
+    names = [name for name, _ in net.named_modules() if name and not name.startswith("fc")]
+    layer, fails = names[number % len(names)], Failing(error, at)
+    call = -1 if number % 4 else "all"
+    left_as_found(net, asked(net, layer, method, target, where, fails, number, call=call))
 
 
 def steps_of(work: Callable[[], object]) -> int:

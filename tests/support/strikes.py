@@ -6,6 +6,9 @@ import inspect
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
+
+TraceFunction = Callable[[FrameType, str, Any], Any]
 
 
 class Strike:
@@ -45,4 +48,46 @@ class Strike:
             return True
         finally:
             sys.setprofile(before)
+        return False
+
+
+class ByteStrike:
+    """The same ahead of the n-th bytecode, wherever that is: harder than any signal strikes.
+
+    In what runs while an object is deleted Python drops it, and tells it of `sys.unraisablehook`.
+
+    Args:
+        at: ahead of which bytecode; beyond the last nothing is raised.
+        error: what is raised.
+    """
+
+    def __init__(self, at: int, error: type[BaseException] = KeyboardInterrupt) -> None:
+        self.at, self.error = at, error
+        self.moments = 0
+        self.where = ""
+
+    def _entered(self, frame: FrameType, event: str, argument: object) -> TraceFunction:
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return self._step
+
+    def _step(self, frame: FrameType, event: str, argument: object) -> TraceFunction:
+        if event == "opcode":
+            self.moments += 1
+            if self.moments == self.at:
+                self.where = f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_lasti}"
+                raise self.error("from a bytecode")
+        return self._step
+
+    def during(self, work: Callable[[], object]) -> bool:
+        """Whether it came out of ``work``."""
+        before, told = sys.gettrace(), sys.unraisablehook
+        try:
+            sys.unraisablehook = lambda _: None
+            sys.settrace(self._entered)
+            work()
+        except self.error:
+            return True
+        finally:
+            sys.settrace(before)
+            sys.unraisablehook = told
         return False

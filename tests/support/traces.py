@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import signal
+import sys
 import threading
 import warnings
 from collections import deque
@@ -11,11 +14,14 @@ from hashlib import sha256
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.backends import cuda, cudnn
+from torch.backends import cuda, cudnn, mkldnn
 from torch.nn.modules import module as torch_module
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from gradcam_hooks.network import blocks, holding, hooking
 from tests.support.nets import Raising, residual
+
+LOCKS = (holding._LOCK, hooking._REGISTERING)
 
 GLOBAL_HOOKS = [
     one
@@ -37,12 +43,25 @@ def surroundings() -> list[object]:
         ("vmap", torch._C._functorch.get_dynamic_layer_stack_depth()),
         ("global hooks", [len(one) for one in GLOBAL_HOOKS]),
         ("precision", torch.get_float32_matmul_precision(), torch.get_default_dtype()),
+        ("precision", cuda.matmul.allow_tf32, cudnn.allow_tf32, torch.get_default_device()),
         ("cudnn", cudnn.enabled, cudnn.benchmark, cudnn.deterministic),
+        ("oneDNN", mkldnn.enabled, mkldnn.deterministic),
         ("deterministic", torch.are_deterministic_algorithms_enabled()),
+        ("deterministic", torch.is_deterministic_algorithms_warn_only_enabled()),
+        ("deterministic", torch.utils.deterministic.fill_uninitialized_memory),
+        (
+            "autograd",
+            torch.is_anomaly_enabled(),
+            torch._C._autograd._saved_tensors_hooks_is_enabled(),
+        ),
+        ("autograd", torch._C._is_torch_function_enabled(), torch.is_warn_always_enabled()),
         ("attention", cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled()),
         ("attention", cuda.math_sdp_enabled(), cuda.cudnn_sdp_enabled()),
         ("fast path", torch.backends.mha.get_fastpath_enabled()),
-        ("threads", torch.get_num_threads(), threading.active_count()),
+        ("threads", torch.get_num_threads(), torch.get_num_interop_threads()),
+        ("threads", threading.active_count(), [one._is_owned() for one in LOCKS]),
+        ("held", len(holding._HOLDS), blocks._HERE.open),
+        ("Python", gc.isenabled(), sys.getrecursionlimit(), signal.getsignal(signal.SIGINT)),
         ("warnings", list(warnings.filters)),
         ("torch's chance", torch.get_rng_state().tolist()),
         ("Python's chance", random.getstate()),
@@ -57,24 +76,33 @@ def snapshot(net: nn.Module) -> list[object]:
         for key, value in sorted(vars(module).items()):
             held = _told(value)
             state.append((name, key, held))
+        kind = type(module)
+        state.append((name, kind, {key: id(one) for key, one in vars(kind).items()}))
     for name, parameter in net.named_parameters():
         grad = None if parameter.grad is None else (id(parameter.grad), parameter.grad.tolist())
         state.append((name, id(parameter), parameter.requires_grad, grad, _told(parameter)))
+        state.append((name, parameter._backward_hooks, _told(vars(parameter))))
     return state
 
 
-def _told(value: object) -> object:
-    """A value so that it can be compared; tensors and what else there may be also by identity."""
+def _told(value: object, depth: int = 0) -> object:
+    """A value so that it can be compared; tensors and what else there may be also by identity.
+
+    Of an object that is no module, such as a configuration, what is in it as well.
+    """
     if isinstance(value, Tensor):
         about = value.shape, value.stride(), value.dtype, value.requires_grad, value.is_leaf
         return id(value), about, _numbers(value)
     if isinstance(value, dict):
-        return {key: _told(one) for key, one in value.items()}
+        return {key: _told(one, depth) for key, one in value.items()}
     if isinstance(value, list | tuple | set | deque):
-        return [_told(one) for one in value]
+        return [_told(one, depth) for one in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return id(value)
+    inside = None if isinstance(value, nn.Module | type) else getattr(value, "__dict__", None)
+    if not isinstance(inside, dict) or callable(value) or depth == 3:
+        return id(value)
+    return id(value), {key: _told(one, depth + 1) for key, one in inside.items()}
 
 
 def _numbers(tensor: Tensor) -> object:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.ao import quantization
 from torch.nn.utils import spectral_norm
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrizations import orthogonal, weight_norm
+from torch.utils.checkpoint import checkpoint
 
 from tests.support.every import vit
 from tests.support.nets import residual
@@ -77,6 +81,92 @@ class Twice(nn.Module):
         return out
 
 
+class Writing(nn.Module):
+    """Keeps its weight within bounds, in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((4, 1, 1), 3.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.weight.mul_(0.9)
+        return x * self.weight
+
+
+class Checkpointed(nn.Module):
+    """Computes its inside anew on the way back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = checkpoint(self.inner, x, use_reentrant=False)
+        return out
+
+
+def observed() -> nn.Module:
+    """A convolution under quantisation-aware training: what it sees moves its ranges."""
+    part = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1))
+    part.train()
+    part.qconfig = quantization.get_default_qat_qconfig("x86", version=0)  # type: ignore[assignment]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return quantization.prepare_qat(part)
+
+
+PARTS: dict[str, Callable[[], nn.Module]] = {
+    "in place": lambda: nn.Sequential(nn.BatchNorm2d(4), nn.ReLU(inplace=True)),
+    "residual": lambda: Added(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Dropout(0.2))),
+    "shared": Twice,
+    "recurrent": Columns,
+    "keeping": Keeping,
+    "writing": Writing,
+    "checkpointed": Checkpointed,
+    "weight norm": lambda: weight_norm(nn.Conv2d(4, 4, 1)),
+    "spectral norm": lambda: spectral_norm(nn.Conv2d(4, 4, 1)),
+    "parametrised": lambda: orthogonal(nn.Conv2d(4, 4, 1)),
+    "observed": observed,
+    "flattened": lambda: nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (8, 8)), nn.Sigmoid()),
+}
+"""What a drawn network is made of, from ``(batch, 4, 8, 8)`` to the same."""
+
+
+class Added(nn.Module):
+    """``inner(x) += x``"""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x).clone()
+        out += x
+        return out
+
+
+Plan = str | tuple["Plan", ...]
+"""A part by its name, or several nested."""
+
+plans = st.recursive(
+    st.sampled_from(sorted(PARTS)), lambda inner: st.tuples(inner, inner), max_leaves=4
+)
+
+
+def drawn(plan: Plan, *, shared: bool = False) -> nn.Module:
+    """A network of such parts; ``shared``: what is behind the convolution runs twice."""
+
+    def built(plan: Plan) -> nn.Module:
+        if isinstance(plan, str):
+            return PARTS[plan]()
+        return Added(nn.Sequential(*map(built, plan)))
+
+    torch.manual_seed(0)
+    behind = built(plan)
+    return Small(nn.Sequential(behind, behind) if shared else behind).eval()
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "in place": (residual, "bn2"),
     "disturbing": (Disturbing, "body.bn2"),
@@ -85,6 +175,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "shared": (lambda: small(Twice()), "conv"),
     "parametrised": (lambda: small(weight_norm(nn.Conv2d(4, 4, 3))), "conv"),
     "by a hook": (lambda: small(spectral_norm(nn.Conv2d(4, 4, 3))), "conv"),
+    "writing": (lambda: small(Writing()), "conv"),
     "attending": (vit, "blocks.1"),
 }
 """By name: how it is made, and the layer to explain."""
@@ -92,6 +183,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
 ERRORS: tuple[type[BaseException], ...] = (
     ValueError,
     torch.OutOfMemoryError,
+    MemoryError,
     RecursionError,
     GeneratorExit,
     KeyboardInterrupt,

@@ -11,6 +11,8 @@ from __future__ import annotations
 import shlex
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -202,23 +204,34 @@ def _run(
     series = Series(job, pictures, out, again=again, truths=truths, max_pixels=max_pixels)
     with series.folder.held():
         records = _watched(series, batch_size)
-        pages = page_of(series, records, shlex.join(["gradcam-hooks", *sys.argv[1:]]))
+        with _told_first(records):
+            pages = page_of(series, records, shlex.join(["gradcam-hooks", *sys.argv[1:]]))
     _conclude(series, records, pages)
+
+
+@contextmanager
+def _told_first(records: list[Record]) -> Iterator[None]:
+    """Where the disk takes no more, say what came of the pictures ahead of that."""
+    try:
+        yield
+    except OSError:
+        show_records(records)
+        raise
 
 
 def _watched(series: Series, batch_size: int) -> list[Record]:
     """Do the run under a progress bar; Ctrl-C tells what is kept."""
-    done = 0
+    found: list[Record] = []
     try:
-        with bar(series.total - len(series.kept)) as progress:
+        with _told_first(found), bar(series.total - len(series.kept)) as progress:
 
             def count(record: Record) -> None:
-                nonlocal done
-                done += 1
+                found.append(record)
                 progress.advance(progress.task_ids[0])
 
             return series.go(batch_size=batch_size, progress=count)
     except KeyboardInterrupt as stop:
+        done = len(found)
         if not done + len(series.kept):
             raise
         note(

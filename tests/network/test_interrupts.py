@@ -1,0 +1,72 @@
+"""Interrupted ahead of any bytecode, which is harder than a signal strikes: no trace.
+
+The suite tries a few of each method; INTERRUPT_EVERY=10 tries every tenth bytecode of a call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+
+import pytest
+import torch
+
+import gradcam_hooks as gh
+from tests.support.every import CHEAP, attends, vit
+from tests.support.nets import images, residual
+from tests.support.strikes import ByteStrike
+from tests.support.traces import snapshot
+from tests.support.traits import NETWORKS
+
+EVERY = int(os.environ.get("INTERRUPT_EVERY", "0"))
+QUICK = ("gradcam", "shapleycam", "ablationcam", "guidedgradcam")
+
+
+def struck(net: torch.nn.Module, work: Callable[[], object], times: int) -> None:
+    """Do it again and again, struck each time a step later; look at everything each time."""
+    for _ in range(2):
+        work()  # what is found out once, is
+    never = ByteStrike(0)
+    assert not never.during(work)
+    before, came = snapshot(net), 0
+    step = EVERY or max(never.moments // times, 1)
+    tried = range(step // 2 or 1, never.moments, step)
+    for at in tried:
+        strike = ByteStrike(at, (KeyboardInterrupt, MemoryError)[at // step % 2])
+        with contextlib.suppress(gh.GradCamHooksError):  # told as the cause of something else
+            came += strike.during(work)
+        after = snapshot(net)
+        assert [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]] == [], (
+            strike.where
+        )
+    assert came > len(tried) // 2  # a few strike what Python deletes, or what is tried
+
+
+@pytest.mark.parametrize("method", gh.METHODS if EVERY else QUICK)
+def test_ahead_of_any_bytecode(method: str) -> None:
+    net = (vit() if attends(method) else residual()).train()
+    layer, x = ("blocks.1", images(1)) if attends(method) else ("drop", images(1, (4, 4)))
+
+    def work() -> object:
+        return gh.explain(net, x, layer, method=method, target=1, **CHEAP.get(method, {}))
+
+    struck(net, work, 4)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS) if EVERY else ["disturbing", "writing"])
+def test_whatever_the_network_leaves(name: str) -> None:
+    make, layer = NETWORKS[name]
+    net = make().train()
+    struck(net, lambda: gh.explain(net, images(1), layer, target=1), 6)
+
+
+def test_in_a_block_and_in_the_table_of_layers() -> None:
+    net = residual().train()
+
+    def work() -> None:
+        with gh.GradCAM(net, "bn2") as cam, torch.inference_mode():
+            cam(images(1), target=gh.TopK(2))
+        gh.layers(net, images(1))
+
+    struck(net, work, 8)
