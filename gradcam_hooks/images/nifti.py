@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradcam_hooks.errors import ImageError, InputError
-from gradcam_hooks.images.files import nearest_file, write_whole
+from gradcam_hooks.images.files import nearest_file, no_file, write_whole
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -71,9 +71,7 @@ def save_nifti(
             raise InputError(
                 f"the map has the shape {space} and the scan {tuple(scan.shape[:3])}. {hint}"
             )
-        affine = scan.affine
-        if isinstance(scan.header, nibabel.Nifti1Header):
-            header = nibabel.Nifti1Header.from_header(scan.header)
+        affine, header = scan.affine, _header(nibabel, scan)
     matrix = np.eye(4) if affine is None else np.asarray(affine, np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise InputError(f"affine= is a finite 4x4 matrix; got one of shape {matrix.shape}.")
@@ -100,12 +98,22 @@ def _scan(nibabel: ModuleType, like: object) -> Any:
             )
         return like
     path = Path(like)
+    if reason := no_file(path):
+        if reason == "is not there":
+            raise ImageError(f"no file '{path}'{nearest_file(path)}")
+        raise ImageError(f"'{path}' {reason}, expected a scan")
     try:
-        return nibabel.load(path)
-    except FileNotFoundError as error:
-        raise ImageError(f"no file '{path}'{nearest_file(path)}") from error
-    except (OSError, nibabel.filebasedimages.ImageFileError) as error:
+        scan = nibabel.load(path)
+        _header(nibabel, scan)
+    except Exception as error:  # a damaged file makes nibabel raise nearly everything
         raise ImageError(f"'{path}' is no scan that nibabel reads: {error}") from error
+    return scan
+
+
+def _header(nibabel: ModuleType, scan: Any) -> Any:
+    """The scan's header, where it is one of NIfTI's."""
+    kept = isinstance(scan.header, nibabel.Nifti1Header)
+    return nibabel.Nifti1Header.from_header(scan.header) if kept else None
 
 
 def _nibabel() -> ModuleType:

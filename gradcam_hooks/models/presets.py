@@ -18,15 +18,13 @@ from torch import Tensor, nn
 from gradcam_hooks.images import Geometry, Preprocess
 from gradcam_hooks.images.foreign import Located
 from gradcam_hooks.models.architectures import Architecture
+from gradcam_hooks.models.folders import processor_in
 
 if TYPE_CHECKING:
     from PIL import Image
     from torchvision.models import WeightsEnum
 
 __all__ = ["find_preprocess", "own_preprocess"]
-
-_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-"""The files in which transformers keeps a processor beside its network."""
 
 
 def find_preprocess(
@@ -72,15 +70,15 @@ def own_preprocess(model: nn.Module) -> tuple[Preprocess | Located, str]:
     torchvision's detectors resize and normalise by themselves. Of all others the size is the one
     they fix, else 224x224, and mean and standard deviation are ImageNet's; of a network whose
     first convolution takes one channel, their means, and of one that takes bands 0 and 1.
+
+    Raises:
+        ModelError: as `processor_in`.
     """
     if isinstance(getattr(model, "pretrained_cfg", None), Mapping):
         own = _timm_preprocess(model, pretrained=False)
         return own, f"The picture was made ready as the network's pretrained_cfg says: {own}."
     folder = Path(str(getattr(getattr(model, "config", None), "_name_or_path", None) or ""))
-    if any((folder / name).is_file() for name in _PROCESSORS):
-        from transformers import AutoImageProcessor
-
-        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
+    if (processor := processor_in(folder)) is not None:
         return Located(processor), f"The picture was made ready by the processor in '{folder}'."
     if type(getattr(model, "transform", None)).__name__ == "GeneralizedRCNNTransform":
         return Located(_pixels), "The picture was given as it is: this detector resizes it itself."

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import socket
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from PIL import Image
 
 from gradcam_hooks import ImageError, load_image
 from gradcam_hooks.images import list_images, write_whole
+from gradcam_hooks.images.bands import bands_of
 from gradcam_hooks.images.files import no_file, read_text, readable_formats
 from tests.support.fuzz import damage, hurt, many, outcome
 from tests.support.runs_on_disk import noise
@@ -133,6 +136,9 @@ def test_thin_pictures_are_pictures(size, tmp_path):
 def encoded(kind: str, mode: str = "RGB") -> bytes:
     """A small picture of that format."""
     pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    if kind == "NPY":
+        np.save(file := io.BytesIO(), pixels)
+        return file.getvalue()
     options = {"TIFF": {"compression": "tiff_lzw"}}.get(kind, {})
     file = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(file, kind, **options)
@@ -141,8 +147,100 @@ def encoded(kind: str, mode: str = "RGB") -> bytes:
 
 WHOLE = {
     kind: encoded(kind, {"GIF": "P", "PCX": "P"}.get(kind, "RGB"))
-    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA", "PCX", "ICNS")
+    for kind in (
+        "PNG",
+        "JPEG",
+        "GIF",
+        "BMP",
+        "TIFF",
+        "WEBP",
+        "PPM",
+        "ICO",
+        "TGA",
+        "PCX",
+        "ICNS",
+        "NPY",
+    )
 }
+
+
+def npy(shape: str, descr: str = "<f8", body: bytes = b"1" * 128) -> bytes:
+    """An array's file, of whatever shape it claims."""
+    head = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head + body
+
+
+ARRAYS = {
+    "huge": (npy("(3000000, 3000000)"), "no array of numbers that NumPy reads"),
+    "beyond 64 bits": (npy(f"({10**30}, 4)"), "no array of numbers that NumPy reads"),
+    "no numbers": (npy("(True, 4)"), "no array of numbers that NumPy reads"),
+    "deep": (npy("(" * 9000), "no array of numbers that NumPy reads"),
+    "large": (npy("(4, 4)", body=struct.pack("<d", 1e300) * 16), "NaN or infinite"),
+    "complex": (npy("(4, 4)", "<c8"), "holds complex64 of shape"),
+}
+
+
+@pytest.mark.parametrize("case", ARRAYS)
+def test_an_array_that_is_none_is_told(case, tmp_path):
+    data, words = ARRAYS[case]
+    (tmp_path / "a.npy").write_bytes(data)
+    with pytest.raises(ImageError, match=rf"a\.npy' .*{words}"):
+        load_image(tmp_path / "a.npy")
+
+
+class Runs:
+    """What a pickle runs when it is read by a reader that trusts it."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return self.trace.touch, ()
+
+
+def test_no_code_in_an_array_is_run(tmp_path):
+    objects, plain = tmp_path / "objects.npy", tmp_path / "plain.npy"
+    np.save(objects, np.array([Runs(tmp_path / "ran")], dtype=object), allow_pickle=True)
+    plain.write_bytes(pickle.dumps(Runs(tmp_path / "ran")))
+    for path in (objects, plain):
+        with pytest.raises(ImageError, match="no array of numbers that NumPy reads"):
+            load_image(path)
+    np.savez(tmp_path / "a.npz", a=np.zeros((4, 4)))
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(ImageError, match=r"a\.npy' is an archive of arrays"):
+        load_image(tmp_path / "a.npy")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_tiff_is_no_larger_unpacked_than_a_file_may_be(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((5, 40, 40)), photometric="minisblack", compression="zlib",
+                     planarconfig="separate")  # fmt: skip
+    assert path.stat().st_size < 2000
+    assert load_image(path, max_pixels=4000).size == (40, 40)  # 64,000 bytes, 16 for each pixel
+    with pytest.raises(ImageError, match="too large to be read safely"):
+        load_image(path, max_pixels=3999)
+
+
+def test_pages_beyond_number_are_not_grouped(tmp_path, monkeypatch):
+    tifffile = pytest.importorskip("tifffile")
+    monkeypatch.setattr("gradcam_hooks.images.bands._PAGES", 8)  # thousands take minutes
+    for pages, found in ((8, (8, 1, 2)), (9, None)):
+        with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+            for _ in range(pages):
+                file.write(np.zeros((1, 2), np.uint8), photometric="minisblack", metadata=None)
+        bands = bands_of(load_image(tmp_path / "a.tif"))
+        assert (None if bands is None else bands.values.shape) == found
+
+
+def test_pages_that_are_no_numbers_are_told(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    pages = np.zeros((3, 8, 9), np.float32)
+    pages[1, 2, 3] = np.nan
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
+    with pytest.raises(ImageError, match="NaN or infinite"):
+        load_image(tmp_path / "a.tif")
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of odd metadata in many words

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
 import gradcam_hooks as gh
 from gradcam_hooks.images.colors import colorize
+from gradcam_hooks.images.nifti import save_nifti
 from gradcam_hooks.results.drawing.volumes import chosen
+from tests.support.fuzz import damage, hurt, many
 
 CYAN = (0, 255, 255)
 
@@ -301,6 +307,22 @@ class TestNifti:
         with pytest.raises(gh.ImageError, match=r"scam\.nii'; did you mean '.*scan\.nii'"):
             self.result().save(tmp_path / "x.nii", like=tmp_path / "scam.nii")
         with pytest.raises(gh.ImageError, match="no scan that nibabel reads"):
+            self.result().save(tmp_path / "x.nii", like=tmp_path / "scan.nii")
+
+    @many
+    @given(st.booleans(), damage)
+    def test_a_damaged_scan_is_read_or_told(self, nibabel, tmp_path: Path, packed, wounds) -> None:
+        whole = nibabel.Nifti1Image(np.zeros((6, 8, 10), np.float32), self.AFFINE).to_bytes()
+        path = tmp_path / ("scan.nii.gz" if packed else "scan.nii")
+        # The head alone is read, and it is the first 352 bytes.
+        path.write_bytes(hurt(gzip.compress(whole) if packed else whole[:704], wounds))
+        with suppress(gh.ImageError, gh.InputError):
+            save_nifti(tmp_path / "x.nii", np.zeros((6, 8, 10), np.float32), like=path)
+
+    @pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+    def test_a_pipe_is_not_waited_for(self, nibabel, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "scan.nii")
+        with pytest.raises(gh.ImageError, match=r"scan\.nii' is a pipe, expected a scan"):
             self.result().save(tmp_path / "x.nii", like=tmp_path / "scan.nii")
 
     def test_one_volume_at_a_time_and_nothing_flat(self, nibabel, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ kind. This file knows words; it never loads a model or a picture.
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import warnings
 from dataclasses import replace
@@ -238,6 +239,8 @@ def allow_pixels(most: int) -> int:
 
     Image.MAX_IMAGE_PIXELS = max(most, Image.MAX_IMAGE_PIXELS or most)
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # an error says it better
+    for name in ("PIL", "tifffile"):  # which log what else is odd about a damaged file
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return most
 
 
