@@ -107,7 +107,7 @@ class Located:
             given = _called(self.given, picture)
         except GradCamHooksError:
             raise
-        except Exception as error:  # the callable is the user's code
+        except (Exception, SystemExit, GeneratorExit) as error:  # the callable is the user's code
             raise InputError(
                 f"preprocess= fails on a picture: {type(error).__name__}: {error}. It is called "
                 "with a PIL picture of mode RGB."

@@ -58,7 +58,7 @@ class Architecture:
             options["num_classes"] = num_classes
         try:
             model = self.make(**options)
-        except Exception as error:  # the user's code may raise anything
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
             raise ModelError(
                 f"building '{self.name}' failed: {type(error).__name__}: {error}"
             ) from error

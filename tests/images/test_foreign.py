@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -199,6 +200,7 @@ def test_what_looks_at_the_picture_to_choose_a_place_is_told() -> None:
         (lambda image: torch.zeros(2, 3, 4, 4), r"\(2, 3, 4, 4\) of torch\.float32"),
         (lambda image: {"x": 1}, "returned a dict"),
         (v1.Normalize(0.5, 0.5), r"preprocess= fails on a picture: .*called with a PIL picture"),
+        (lambda image: sys.exit(3), "preprocess= fails on a picture: SystemExit: 3"),
     ],
 )
 def test_what_is_no_input_is_told(given: Plain, told: str) -> None:

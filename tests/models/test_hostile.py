@@ -20,6 +20,7 @@ from gradcam_hooks import InputError, ModelError
 from gradcam_hooks.apps.batch.truths import read_truths
 from gradcam_hooks.models.checkpoints import Checkpoint, read_checkpoint
 from gradcam_hooks.models.labels import read_labels
+from gradcam_hooks.models.loading import load_model
 from gradcam_hooks.models.weights import load_into
 from tests.support.fuzz import damage, hurt, many, outcome
 
@@ -69,6 +70,12 @@ def test_a_tensor_that_is_one_number_seen_a_trillion_times_is_not_unfolded(tmp_p
     fits = Checkpoint(Path("a"), {"weight": torch.ones(2, 2, dtype=torch.float64)})
     load_into(net := nn.Linear(2, 2, bias=False), fits, assign=True)
     assert net.weight.dtype == torch.float32
+
+
+def test_a_function_that_ends_the_process_is_told(tmp_path):
+    (tmp_path / "net.py").write_text("def build():\n    raise SystemExit(3)\n")
+    with pytest.raises(ModelError, match=r"building '.*net\.py:build' failed: SystemExit: 3"):
+        load_model(f"{tmp_path / 'net.py'}:build")
 
 
 @pytest.mark.parametrize(
