@@ -67,7 +67,8 @@ class Reached:
         found = set().union(*(of_file.get(line, set()) for line in mutant.lines))
         if found == {""}:
             found = set().union(*of_file.values())
-        chosen, spent = [], 0.0
+        chosen: list[str] = []
+        spent = 0.0
         for name in sorted(found - {""}, key=lambda one: self.seconds.get(one, 1)):
             spent += self.seconds.get(name, 1)
             if chosen and spent > at_most:
