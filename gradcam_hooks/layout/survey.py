@@ -7,7 +7,7 @@ a layer is read is looked up when it is asked for, by the rules. Knows layouts; 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from gradcam_hooks.layout.evidence import is_position, outwards
 from gradcam_hooks.layout.reader import LayerReading, Watched, Words, by_rules, is_plain, read
 from gradcam_hooks.layout.reading import Layout
 from gradcam_hooks.network.attending import Attending, are_weights
+from gradcam_hooks.network.half import unscaled
 from gradcam_hooks.network.hooking import entered, hooked
 from gradcam_hooks.network.hooks import Tapped
 from gradcam_hooks.network.inputs import Inputs
@@ -186,9 +187,20 @@ class Survey:
 
     def backward(self, score: Tensor) -> None:
         """Let the taps keep the gradients of a score, which no path may lead to."""
-        edges = [v.tap.edge for v in self._visits.values() if v.tap is not None]
-        if score.requires_grad:
-            torch.autograd.grad(score, [one for one in edges if one is not None], allow_unused=True)
+        taps = [v.tap for v in self._visits.values() if v.tap is not None]
+        kinds = {score.dtype, *(tap.activation.dtype for tap in taps)}
+        if not score.requires_grad:
+            return
+
+        def grad(factor: float, retain: bool | None) -> Sequence[Tensor | None]:
+            edges = [tap.edge for tap in taps if tap.edge is not None]
+            seed = torch.full_like(score, factor)
+            return torch.autograd.grad(score, edges, seed, retain_graph=retain, allow_unused=True)
+
+        found = unscaled(grad, kinds)
+        if torch.float16 in kinds:  # the hooks saw it scaled
+            for tap, gradient in zip(taps, found, strict=True):
+                tap.gradient = gradient
 
 
 def _around(name: str) -> list[str]:

@@ -7,8 +7,9 @@ they are all of them is checked by adding up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from gradcam_hooks.checks import check_flag
 from gradcam_hooks.errors import GradientError
 from gradcam_hooks.maps import minmax, resize
 from gradcam_hooks.methods.registry import method
+from gradcam_hooks.network.half import unscaled
 from gradcam_hooks.runs.function_rules import ELEMENTWISE, UNRULED, Op, Watching, slope
 from gradcam_hooks.runs.run import NoPath, Run
 
@@ -189,13 +191,8 @@ def full_gradients(run: Run) -> list[FullGradient]:
     for column in again.columns():
         if not column.requires_grad:
             raise NoPath(_LOST)
-        pixels, *rest = torch.autograd.grad(
-            column,
-            [get_gradient_edge(image), *edges],
-            torch.ones_like(column),
-            retain_graph=True,
-            allow_unused=True,
-        )
+        back = partial(_back, column, [get_gradient_edge(image), *edges])
+        pixels, *rest = unscaled(back, again.passed.kinds(column, image))
         if pixels is None:
             raise NoPath(_LOST)
         terms = [
@@ -206,6 +203,13 @@ def full_gradients(run: Run) -> list[FullGradient]:
         whole = _full(pixels) * image.detach()
         parts.append(FullGradient(column.detach(), whole, terms, tuple(biases.unruled)))
     return parts
+
+
+def _back(
+    column: Tensor, edges: Sequence[GradientEdge], factor: float, _: object
+) -> tuple[Tensor | None, ...]:
+    seed = torch.full_like(column, factor)
+    return torch.autograd.grad(column, edges, seed, retain_graph=True, allow_unused=True)
 
 
 def _full(tensor: Tensor) -> Tensor:

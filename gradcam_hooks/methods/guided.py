@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from gradcam_hooks.errors import GradientError, InputError, OptionError
 from gradcam_hooks.maps import resize
 from gradcam_hooks.methods.gradient import gradcam
 from gradcam_hooks.methods.registry import method
+from gradcam_hooks.network.half import unscaled
 from gradcam_hooks.runs.function_rules import Back, Op, Watching, ruled, slope
 from gradcam_hooks.runs.run import NoPath, Run
 
@@ -131,13 +133,17 @@ def guided_gradients(run: Run, *, others: str = "error") -> list[Tensor]:
     for column in again.columns():
         if not column.requires_grad:
             raise NoPath(_LOST)
-        (gradient,) = torch.autograd.grad(
-            column, image, torch.ones_like(column), retain_graph=True, allow_unused=True
-        )
+        back = partial(_back, column, image)
+        (gradient,) = unscaled(back, again.passed.kinds(column, image))
         if gradient is None:
             raise NoPath(_LOST)
         found.append(gradient.to(torch.promote_types(gradient.dtype, torch.float32)))
     return found
+
+
+def _back(column: Tensor, image: Tensor, factor: float, _: object) -> tuple[Tensor | None, ...]:
+    seed = torch.full_like(column, factor)
+    return torch.autograd.grad(column, image, seed, retain_graph=True, allow_unused=True)
 
 
 _LOST = (

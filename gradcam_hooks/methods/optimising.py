@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from gradcam_hooks.checks import check_count, check_one_of, check_range
 from gradcam_hooks.methods.registry import method
+from gradcam_hooks.network.half import unscaled
 from gradcam_hooks.runs.masks import masks_of
 from gradcam_hooks.runs.run import NoPath, Run
 
@@ -73,6 +75,10 @@ def opticam(run: Run, *, steps: int = 100, lr: float = 0.1, loss: str = "score")
     return run.joined(columns)
 
 
+def _slope(loss: Tensor, logits: Tensor, factor: float, retain: bool | None) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(loss, logits, torch.full_like(loss, factor), retain_graph=retain)
+
+
 @dataclass(frozen=True)
 class _Search:
     """For one target of each image the weights of one layer's channels."""
@@ -99,7 +105,8 @@ class _Search:
         for step in range(steps):
             with torch.enable_grad():
                 losses = self._losses(logits)
-                (slope,) = torch.autograd.grad(losses.sum(), logits)
+                kinds = self.run.passed.kinds(losses)
+                (slope,) = unscaled(partial(_slope, losses.sum(), logits), kinds)
             if step % max(1, steps // _CHECKS) == 0:
                 now = losses.detach().double()
                 worse = live & (now > last)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
 from gradcam_hooks.checks import check_one_of
 from gradcam_hooks.errors import GradientError
 from gradcam_hooks.methods.gradient import elementwise, gradcam, hirescam
 from gradcam_hooks.methods.registry import Rule, method
+from gradcam_hooks.network.half import unscaled
 from gradcam_hooks.network.modules import describe
 from gradcam_hooks.network.switches import PLAIN_ATTENTION, switched
 from gradcam_hooks.runs.run import NoPath, Run
@@ -80,21 +84,28 @@ def _weighed(run: Run, rule: Rule) -> list[Tensor]:
             edge = layer.tap.edge
             if edge is None or not column.requires_grad:
                 raise NoPath(run.lost())
-            one = torch.ones_like(column)
-            (gradient,) = torch.autograd.grad(
-                column, edge, one, create_graph=True, allow_unused=True
-            )
-            if gradient is None:
+            both = partial(_both, column, edge, layer.tap.activation)
+            weights, product = unscaled(both, run.passed.kinds(column))
+            if weights is None:
                 raise NoPath(run.lost())
-            product = None
-            if gradient.requires_grad:
-                (product,) = torch.autograd.grad(
-                    gradient, edge, layer.tap.activation, retain_graph=True, allow_unused=True
-                )
-            weights = gradient.detach()
             if product is not None:
                 weights = weights - product / 2
             activation = layer.activation()
             raws.append(rule(activation, layer.layout.channels_first(weights).to(activation)))
         columns.append(raws)
     return run.joined(columns)
+
+
+def _both(
+    column: Tensor, edge: GradientEdge, activation: Tensor, factor: float, _: object
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradient and the Hessian times the activation, of so many times the score."""
+    (gradient,) = torch.autograd.grad(
+        column, edge, torch.full_like(column, factor), create_graph=True, allow_unused=True
+    )
+    product = None
+    if gradient is not None and gradient.requires_grad:
+        (product,) = torch.autograd.grad(
+            gradient, edge, activation, retain_graph=True, allow_unused=True
+        )
+    return None if gradient is None else gradient.detach(), product

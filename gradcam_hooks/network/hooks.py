@@ -78,6 +78,7 @@ class Pass:
         way: how gradients ran.
         output: what the model returned, whatever that is, still in the graph.
         wrote: whether the model wrote to its own input, so that it must not be run on it again.
+        cast: what autocast around the pass computes in; None without.
         taps: per layer, in the order named, one tap for each call that was asked for.
         late: the layers whose output another hook saw before the tap did.
         elsewhere: the layers that ran in another thread meanwhile.
@@ -88,6 +89,7 @@ class Pass:
     way: Way
     output: object = None
     wrote: bool = False
+    cast: torch.dtype | None = None
     taps: dict[str, list[Tap]] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     late: set[str] = field(default_factory=set)
@@ -177,7 +179,7 @@ class Pass:
             )
 
         try:
-            gradients = unscaled(grad, _kinds(taps, scores))
+            gradients = unscaled(grad, self.kinds(scores))
         except RuntimeError as error:
             if "use_reentrant" not in str(error):
                 raise
@@ -186,7 +188,7 @@ class Pass:
                 "gradient stop at a layer of. Pass use_reentrant=False to its "
                 "torch.utils.checkpoint.checkpoint, or turn checkpointing off for the explanation."
             ) from error
-        if graph or torch.float16 in _kinds(taps, scores):  # the hooks saw it scaled, or out of it
+        if graph or torch.float16 in self.kinds(scores):  # the hooks saw it scaled, or out of it
             for tap, gradient in zip(taps, gradients, strict=True):
                 tap.gradient = gradient
 
@@ -211,11 +213,16 @@ class Pass:
             # Inside a batched pass the hooks see one placeholder for all targets, so here the
             # gradients are those that autograd returns.
             batched = partial(_batched_gradients, scores, _edges(taps), seeds, graph=graph)
-            gradients = unscaled(lambda factor, _: batched(factor), _kinds(taps, scores))  # noqa: B023
+            gradients = unscaled(lambda factor, _: batched(factor), self.kinds(scores))  # noqa: B023
             for tap, gradient in zip(taps, gradients, strict=True):
                 tap.gradient = gradient
             results.append(use())
         return results
+
+    def kinds(self, *tensors: Tensor) -> set[torch.dtype]:
+        """What gradients from and to these, and to the taps, are computed in, as far as is seen."""
+        seen = {one.dtype for one in tensors} | {tap.activation.dtype for tap in self._all()}
+        return seen if self.cast is None else {*seen, self.cast}
 
     def _all(self) -> list[Tap]:
         return [tap for taps in self.taps.values() for tap in taps]
@@ -233,10 +240,6 @@ def _keep_memory_between_chunks(device: torch.device) -> None:
 
 def _edges(taps: Sequence[Tap]) -> list[GradientEdge]:
     return [tap.edge for tap in taps if tap.edge is not None]
-
-
-def _kinds(taps: Sequence[Tap], scores: Tensor) -> set[torch.dtype]:
-    return {scores.dtype, *(tap.activation.dtype for tap in taps)}
 
 
 def _batched_gradients(
@@ -336,7 +339,9 @@ class Taps(Block):
         return second
 
     def _run(self, inputs: Inputs, way: Way) -> Pass:
-        current = Pass(self._names, self.call, way)
+        current, kind = Pass(self._names, self.call, way), inputs.image.device.type
+        if torch.is_autocast_enabled(kind):
+            current.cast = torch.get_autocast_dtype(kind)
         grad = torch.is_grad_enabled()
         before = inputs.versions()
         try:

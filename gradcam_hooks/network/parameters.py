@@ -179,8 +179,10 @@ def may_write(modules: Sequence[nn.Module]) -> bool:
             return True
         if held.get("max_norm") is not None and isinstance(module, _EMBEDDINGS):
             return True
-        for hook in (*held["_forward_pre_hooks"].values(), *held["_forward_hooks"].values()):
-            if isinstance(hook, FunctionType | MethodType) and _read([hook], type(module)).anything:
+        own = [*held["_forward_pre_hooks"].values(), *held["_forward_hooks"].values()]
+        own += [held["forward"]] if "forward" in held else []
+        for one in own:
+            if isinstance(one, FunctionType | MethodType) and _read([one], type(module)).anything:
                 return True
     return False
 
@@ -188,7 +190,9 @@ def may_write(modules: Sequence[nn.Module]) -> bool:
 def _code(kind: type[nn.Module]) -> _Code:
     code = _CODES.get(kind)
     if code is None:
-        code = _CODES[kind] = _read([kind.forward], kind)
+        # Of scripted modules it is nothing that can be asked of the class.
+        defined = (vars(base)["forward"] for base in kind.__mro__ if "forward" in vars(base))
+        code = _CODES[kind] = _read([next(defined, None)], kind)
     return code
 
 

@@ -187,8 +187,7 @@ class Run:
                 allow_unused=True,
             )
 
-        kinds = {scores.dtype, *(layer.tap.activation.dtype for layer in self.layers)}
-        found = unscaled(grad, kinds)
+        found = unscaled(grad, self.passed.kinds(scores))
         gradients = []
         for layer, gradient in zip(self.layers, found, strict=True):
             if gradient is None:

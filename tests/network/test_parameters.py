@@ -147,6 +147,20 @@ def test_whatever_way_a_forward_writes_to_its_parameters(
     assert snapshot(net) != before  # the proof of the proof
 
 
+def test_by_a_forward_that_somebody_put_in_its_place() -> None:
+    net, x = residual(), images()
+    plain = net.fc.forward
+
+    def forward(given: Tensor) -> Tensor:
+        net.fc.weight.data.mul_(2)
+        return plain(given)
+
+    net.fc.forward = forward  # type: ignore[method-assign]
+    before = snapshot(net)
+    gh.explain(net, x, "bn2", target=1)
+    assert snapshot(net) == before
+
+
 def test_by_a_hook_and_after_an_error() -> None:
     def double(module: nn.Module, args: object) -> None:
         module.weight.data.mul_(2)
