@@ -152,7 +152,9 @@ def nearest_file(path: Path) -> str:
 
 
 def list_images(
-    paths: Sequence[str | os.PathLike[str]], *, exclude: str | os.PathLike[str] | None = None
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    exclude: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
 ) -> list[Path]:
     """The pictures among files and folders, each once, in the order a person would count them.
 
@@ -164,14 +166,15 @@ def list_images(
 
     Args:
         paths: files and folders.
-        exclude: a file or folder to leave out of the search, such as one that holds the results.
+        exclude: files or folders to leave out of the search, such as one that holds the results.
 
     Raises:
         ImageError: a path does not exist, a folder cannot be read, or there is no picture at all.
     """
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
-    left_out = None if exclude is None else os.path.realpath(exclude)
+    excluded = [exclude] if isinstance(exclude, (str, os.PathLike)) else exclude
+    left_out = frozenset(map(os.path.realpath, excluded))
     found: dict[str, Path] = {}
     for path in map(Path, paths):
         if path.is_dir():
@@ -191,13 +194,13 @@ def list_images(
     return list(found.values())
 
 
-def _search(folder: Path, left_out: str | None) -> Iterator[Path]:
+def _search(folder: Path, left_out: frozenset[str]) -> Iterator[Path]:
     suffixes = readable_suffixes()
     entered: set[str] = set()
     for root, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         here = Path(root)
         real = os.path.realpath(here)
-        if real == left_out or real in entered:  # a link may lead back to where we have been
+        if real in left_out or real in entered:  # a link may lead back to where we have been
             folders.clear()
             continue
         entered.add(real)
@@ -205,7 +208,7 @@ def _search(folder: Path, left_out: str | None) -> Iterator[Path]:
         for name in names:
             picture = here / name
             wanted = not name.startswith(".") and picture.suffix.lower() in suffixes
-            if wanted and os.path.realpath(picture) != left_out:
+            if wanted and os.path.realpath(picture) not in left_out:
                 yield picture
 
 

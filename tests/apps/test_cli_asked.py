@@ -159,3 +159,30 @@ def test_another_preprocessing_is_another_run(nets: Path) -> None:
     source = (nets / "nets.py").read_text()
     (nets / "nets.py").write_text(source.replace("CenterCrop(48)", "CenterCrop(40)"))
     assert "1 explained" in run(nets, "build", "--preprocess", f"{nets / 'nets.py'}:own").output
+
+
+def test_every_method_s_diagnosis_is_kept_and_told(nets):
+    Image.new("RGB", (120, 80)).save(
+        nets / "a.png"
+    )  # nothing to see: the ReLU lets nothing through
+    (nets / "nets.py").write_text(
+        NET.replace("nn.Conv2d(3, 8, 3)", "nn.Conv2d(3, 8, 3, bias=False)")
+    )
+    done = run(nets, "build", "--method", "gradcam,random,layercam", "--size", "32", "--mean", "0")
+    assert done.exit_code == 0, done.output
+    kept = record(nets)
+    assert kept["method"] == ["gradcam", "random", "layercam"]
+    assert [word == "ok" for word in kept["diagnosis"]] == [False, True, False]
+    assert [message == "" for message in kept["diagnosis_message"]] == [False, True, False]
+    assert len(kept["score"]) == len(kept["target"]) == 3
+    told = " ".join(done.stderr.split())
+    assert "a.png (gradcam), " in told
+    assert "a.png (layercam): " in told
+    assert "(random)" not in told
+    assert "explained" not in done.stdout.splitlines()[1]  # the predicted class, by each of them
+    page = (nets / "out" / "report.html").read_text(encoding="utf-8")
+    items = json.loads(
+        page.partition('<script type="application/json" id="data">')[2].partition("<")[0]
+    )
+    panels = items["items"][0]["panels"]
+    assert [panel["diagnosis"] for panel in panels] == kept["diagnosis"]

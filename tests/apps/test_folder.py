@@ -311,13 +311,15 @@ def test_the_command_tells_of_other_runs_and_other_options(cats, dogs, tmp_path,
         return " ".join(done.stdout.split())
 
     more = "The report and the results tell of 3 more, of earlier runs."
-    other = "3 of them take the place of an earlier run's, with other options; another --out keeps"
+    other = "The earlier results in 'gradcam_results', of other options or another network, are as"
     assert more not in explained("cats")
     assert more in (told := explained("dogs"))
     assert other not in told
-    assert other in explained("dogs", "--target", "1")
     page = Path("gradcam_results/report.html").read_text(encoding="utf-8")
     assert "3 more of earlier runs in this folder" in page
+    assert other in (told := explained("dogs", "--target", "1"))
+    assert "report: gradcam_results/run-2/report.html" in told
+    assert Path("gradcam_results/report.html").read_text(encoding="utf-8") == page
     Path("gradcam_results/results.jsonl").write_text("edited")
     done = CliRunner().invoke(app, ["explain", "cats", "--model", "net.py:build"])
     assert done.exit_code == 2

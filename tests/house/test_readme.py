@@ -32,6 +32,7 @@ def test_every_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     torch.manual_seed(0)
     names = {
         "model": torchvision.models.resnet18(weights=None),
+        "other": torchvision.models.resnet18(weights=None),
         "images": torch.randn(2, 3, 64, 64),
     }
     examples = EXAMPLE.findall(README)

@@ -46,6 +46,7 @@ class Folder:
         self._held = 0
         self._made: dict[str, None] = {}
         self._root: str | None = None
+        self._run: str | None = None
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -92,12 +93,22 @@ class Folder:
         self.made()
         return self._root
 
-    def claim(self, names: Iterable[str], root: str | None = None) -> None:
+    def run(self) -> str | None:
+        """The fingerprint of what the folder is of, where records alone do not tell it.
+
+        Raises:
+            ImageError: as `made`.
+        """
+        self.made()
+        return self._run
+
+    def claim(self, names: Iterable[str], root: str | None = None, run: str | None = None) -> None:
         """List names as ours, before anything of that name is written; to be called while held.
 
         Args:
             names: of files, below the folder, with "/".
             root: the folder of this run's pictures, as seen from here; the first run's stays.
+            run: a fingerprint of what the folder is of.
 
         Raises:
             ImageError: as `check`.
@@ -108,7 +119,13 @@ class Folder:
         self.check(names)
         self._made |= names
         self._root = self._root if self._root is not None else root
-        content = {"made by": "gradcam-hooks", "root": self._root, "made": list(self._made)}
+        self._run = run if run is not None else self._run
+        content = {
+            "made by": "gradcam-hooks",
+            "root": self._root,
+            "run": self._run,
+            "made": list(self._made),
+        }
         with self._part(self._marker) as part:
             part.write_text(json.dumps(content, indent=0), encoding="ascii")
 
@@ -164,16 +181,19 @@ class Folder:
         try:
             content = json.loads(self._marker.read_text(encoding="ascii"))
             root, made = content["root"], dict.fromkeys(content["made"])
-            if not (isinstance(root, str | None) and all(isinstance(name, str) for name in made)):
+            run = content.get("run")
+            if not all(isinstance(word, str | None) for word in (root, run)):
+                raise TypeError("it is another program's")
+            if not all(isinstance(name, str) for name in made):
                 raise TypeError("it is another program's")
         except FileNotFoundError:
-            root, made = None, {}
+            root, run, made = None, None, {}
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise ImageError(
                 f"'{self._marker}' should list what runs have made here, and cannot be read "
                 f"({type(error).__name__}: {error}); name another folder (--out)"
             ) from error
-        self._root, self._made = root, made
+        self._root, self._run, self._made = root, run, made
 
     def _check_own(self) -> None:
         if self.path.exists() and not self.path.is_dir():

@@ -7,7 +7,8 @@ explanations and JSON: no picture file, no folder.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from gradcam_hooks.results.diagnosis import Diagnosis
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.results.facts import class_word, prediction
 
-__all__ = ["Record", "record_of"]
+__all__ = ["Record", "record_of", "record_of_all"]
 
 _T = TypeVar("_T")
 
@@ -26,8 +27,9 @@ class Record:
     """What is known of one picture: a line of `results.jsonl`.
 
     Where several targets were asked, `target`, `target_label`, `score`, `diagnosis` and
-    `diagnosis_message` are lists, the highest score first. Where several layers were, `layer` is
-    a list. Numbers that are not finite are None.
+    `diagnosis_message` are lists, the highest score first. Where several methods were, these and
+    `method` are lists with an entry for each map, method by method. Where several layers were,
+    `layer` is a list. Numbers that are not finite are None.
 
     Attributes:
         file: the picture, as it was named.
@@ -41,7 +43,7 @@ class Record:
         score: the score that was explained.
         layer: the layer, by its dotted name.
         layouts: how each layer's axes were read.
-        method: the method's name; a list where several were asked, of which the first is told.
+        method: the method's name.
         diagnosis: a word on the map; "ok" where nothing is wrong with it.
         diagnosis_message: the likely cause and the next step.
         overlay: the picture with the map, relative to the folder of `results.jsonl`, with "/".
@@ -91,15 +93,27 @@ class Record:
 
     @property
     def explained(self) -> str:
-        """The classes that were explained, in words."""
-        numbers, labels = _listed(self.target), _listed(self.target_label)
-        return ", ".join(map(class_word, numbers, labels))
+        """The classes that were explained, in words, each once."""
+        numbers: list[int | None] = _listed(self.target)
+        labels = _listed(self.target_label)
+        return ", ".join(dict.fromkeys(map(class_word, numbers, labels)))
+
+    @property
+    def foreseen(self) -> bool:
+        """Whether the predicted class alone was explained."""
+        numbers: list[int | None] = _listed(self.target)
+        return set(numbers) == {self.predicted}
 
     @property
     def diagnoses(self) -> list[Diagnosis]:
         """A word on each map, with the message behind it."""
         messages = [one or "" for one in _listed(self.diagnosis_message)]
         return list(map(Diagnosis, [one or "ok" for one in _listed(self.diagnosis)], messages))
+
+    @property
+    def methods(self) -> list[str]:
+        """The method of each map; "" of each where one alone was asked."""
+        return self.method if isinstance(self.method, list) else [""] * len(self.diagnoses)
 
     @classmethod
     def read(cls, line: str) -> Record:
@@ -113,6 +127,23 @@ class Record:
         if way.parts[0] != "overlays" or ".." in way.parts or "\\" in str(way):
             raise ValueError(f"overlay is {record.overlay!r}, which is not in overlays/")
         return record
+
+
+def record_of_all(several: Sequence[Explanation]) -> Record:
+    """The record of one picture that was explained by several methods."""
+    first, *_ = records = [record_of(one) for one in several]
+    if len(records) == 1:
+        return first
+
+    def column(name: str) -> Any:
+        return [value for one in records for value in _listed(getattr(one, name))]
+
+    names = ("target", "target_label", "score", "diagnosis", "diagnosis_message")
+    counts = [len(one.diagnoses) for one in records]
+    methods = [
+        str(one.method) for one, count in zip(records, counts, strict=True) for _ in range(count)
+    ]
+    return replace(first, method=methods, **{name: column(name) for name in names})
 
 
 def record_of(explained: Explanation) -> Record:

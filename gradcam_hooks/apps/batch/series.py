@@ -23,7 +23,7 @@ from gradcam_hooks.apps.batch.folder import Folder
 from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.names import card_name
 from gradcam_hooks.apps.batch.plan import Task, plan_of, sizes_of
-from gradcam_hooks.apps.batch.records import Record, record_of
+from gradcam_hooks.apps.batch.records import Record, record_of_all
 from gradcam_hooks.apps.batch.results import RESULTS, Results
 from gradcam_hooks.apps.batch.truths import judged
 from gradcam_hooks.checks import check_count
@@ -68,10 +68,11 @@ class Series:
     Args:
         job: what to do.
         pictures: the pictures, in the order in which they are to stand in the results.
-        out: the folder for `results.jsonl`, `overlays/` and `maps/`.
+        out: the folder for `results.jsonl`, `overlays/` and `maps/`, or its path.
         again: do everything again, whatever earlier runs have done.
         truths: the true class of each picture, by its path, where it is known.
         max_pixels: of a picture at most.
+        fingerprint: the job's, where it is known already.
 
     Attributes:
         folder: the folder, to be held while there is something else to write than `go` does.
@@ -88,18 +89,19 @@ class Series:
         self,
         job: Job,
         pictures: Sequence[Path],
-        out: Path,
+        out: Path | Folder,
         *,
         again: bool = False,
         truths: Mapping[str, str] | None = None,
         max_pixels: int = MAX_PIXELS,
+        fingerprint: str | None = None,
     ) -> None:
         self.job = job
-        self.folder = Folder(out)
+        self.folder = out if isinstance(out, Folder) else Folder(out)
         self.total = len(pictures)
         self._pictures, self._again, self._truths = pictures, again, truths or {}
         self._results = Results(self.folder)
-        self._print = job.fingerprint()
+        self._print = fingerprint or job.fingerprint()
         self._max_pixels = max_pixels
         self._one_large = threading.Lock()
         self._begun = False
@@ -324,9 +326,7 @@ class Series:
                         every = (explained,)
                 with self.folder.write(card_name(task.overlay)) as part:
                     card_of(every, image).write(part)
-            record = record_of(every[0])
-            if len(every) > 1:
-                record = replace(record, method=[one.method for one in every])
+            record = record_of_all(every)
         except InputError:
             raise  # the maps have no height and width, which is no picture's fault
         except Exception as error:  # no space, no memory, a name that is too long

@@ -8,36 +8,30 @@ command that needs it.
 
 from __future__ import annotations
 
-import shlex
-import sys
-import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from gradcam_hooks.apps.cli import flags
+from gradcam_hooks.apps.cli.running import (
+    chosen_pictures,
+    explain_all,
+    jobs_of,
+    loaded_model,
+    loaded_models,
+)
 from gradcam_hooks.apps.cli.terminal import (
-    bar,
     debugging,
     mistakes_told,
     note,
     say,
     show_method,
     show_methods,
-    show_records,
 )
 from gradcam_hooks.defaults import DEFAULT_COLORMAP, MAX_PIXELS
 from gradcam_hooks.version import version as own_version
-
-if TYPE_CHECKING:
-    from gradcam_hooks.apps.batch import Series
-    from gradcam_hooks.apps.batch.job import Job
-    from gradcam_hooks.apps.batch.records import Record
-    from gradcam_hooks.models import LoadedModel
 
 __all__ = ["app"]
 
@@ -48,6 +42,7 @@ _EXAMPLES = (
     "gradcam-hooks explain cat.jpg --model vgg16 --layer features --target tabby",
     "gradcam-hooks explain photos/ --model resnet18 --weights best.pth",
     "gradcam-hooks explain photos/ --model nets.py:build --weights best.pth",
+    "gradcam-hooks explain photos/ --model resnet18 --weights before.pth --against after.pth",
 )
 
 app = typer.Typer(
@@ -86,6 +81,8 @@ def explain(
     paths: flags.Paths = None,
     model: flags.ModelName = None,
     weights: flags.Weights = None,
+    against: flags.Against = None,
+    against_model: flags.AgainstModel = None,
     num_classes: flags.Classes = None,
     labels: flags.Labels = None,
     trust_pickle: flags.TrustPickle = False,
@@ -119,160 +116,28 @@ def explain(
 
         named = options.read_paths(paths, image_dir)
         name, asked = options.read_model(model, weights), read_target(target)
-        pictures, truths = _pictures(named, truth, out)
-        loaded = _load(name, weights, num_classes, labels, trust_pickle, device)
+        networks = options.read_networks(name, weights, against, against_model)
+        pictures, truths = chosen_pictures(named, truth, out)
+        loaded = loaded_models(networks, num_classes, labels, trust_pickle, device)
 
         from gradcam_hooks.apps.batch.job import Job
         from gradcam_hooks.results.drawing import Style
 
         layers = tuple(layer or ("auto",))
         job = Job(
-            loaded,
+            next(iter(loaded.values())),
             layer=layers[0] if len(layers) == 1 else layers,
             target=asked,
             method=options.read_methods(method),
-            preprocess=options.read_preprocess(loaded, preprocess, fit, size, mean, std),
             output=options.read_output(output),
             multi_label=multi_label,
             options=options.read_options(option),
             fuse=fuse,
             style=Style(alpha=alpha, colormap=colormap, caption=caption),
         )
-        most = options.allow_pixels(max_pixels)
-        _run(job, pictures, truths, out, batch_size, again=force, max_pixels=most)
-
-
-def _pictures(named: list[Path], truth: str | None, out: Path) -> tuple[list[Path], dict[str, str]]:
-    """The pictures, and what is known of their true classes; before a network is loaded."""
-    from gradcam_hooks.apps.batch import Folder
-    from gradcam_hooks.apps.batch.series import ALWAYS
-    from gradcam_hooks.apps.batch.truths import read_truths
-    from gradcam_hooks.apps.cli import options
-    from gradcam_hooks.images.files import list_images
-
-    pictures = list_images(named, exclude=options.searched(named, out))
-    truths = {} if truth is None else read_truths(truth, pictures)
-    Folder(out).check(ALWAYS)
-    return pictures, truths
-
-
-def _load(
-    model: str,
-    weights: str | None,
-    num_classes: int | None,
-    labels: Path | None,
-    trust_pickle: bool,
-    device: str,
-) -> LoadedModel:
-    from gradcam_hooks.apps.cli import options
-    from gradcam_hooks.models import load_model
-
-    if weights == "random":
-        import torch
-
-        torch.manual_seed(0)  # so that a second run finds the same network
-        note(
-            "warning",
-            "random weights: this network has learnt nothing, and what it looks at means nothing",
-        )
-    return load_model(
-        model,
-        options.read_weights(model, weights),
-        num_classes=num_classes,
-        labels=labels,
-        trust_pickle=trust_pickle,
-        device=options.read_device(device),
-    )
-
-
-def _run(
-    job: Job,
-    pictures: list[Path],
-    truths: dict[str, str],
-    out: Path,
-    batch_size: int,
-    *,
-    again: bool,
-    max_pixels: int,
-) -> None:
-    """Do the run, write its report, and end with the status that says what came of it."""
-    from gradcam_hooks.apps.batch import Series
-    from gradcam_hooks.apps.batch.truths import check_truths
-    from gradcam_hooks.apps.reported import page_of
-
-    check_truths(truths, job.loaded.labels)
-    series = Series(job, pictures, out, again=again, truths=truths, max_pixels=max_pixels)
-    with series.folder.held():
-        records = _watched(series, batch_size)
-        with _told_first(records):
-            pages = page_of(series, records, shlex.join(["gradcam-hooks", *sys.argv[1:]]))
-    _conclude(series, records, pages)
-
-
-@contextmanager
-def _told_first(records: list[Record]) -> Iterator[None]:
-    """Where the disk takes no more, say what came of the pictures ahead of that."""
-    try:
-        yield
-    except OSError:
-        show_records(records)
-        raise
-
-
-def _watched(series: Series, batch_size: int) -> list[Record]:
-    """Do the run under a progress bar; Ctrl-C tells what is kept."""
-    found: list[Record] = []
-    try:
-        with _told_first(found), bar(series.total - len(series.kept)) as progress:
-
-            def count(record: Record) -> None:
-                found.append(record)
-                progress.advance(progress.task_ids[0])
-
-            return series.go(batch_size=batch_size, progress=count)
-    except KeyboardInterrupt as stop:
-        done = len(found)
-        if not done + len(series.kept):
-            raise
-        note(
-            "stopped",
-            f"{done + len(series.kept)} of {series.total} pictures are done, and kept in "
-            f"'{series.folder.path / 'results.jsonl'}'; the same command goes on from there",
-        )
-        raise typer.Exit(130) from stop
-
-
-def _conclude(series: Series, records: list[Record], pages: list[Path]) -> None:
-    """Print what came of a run, and end with the status that says so."""
-    broken = sum(record.error is not None for record in records)
-    show_records(records)
-    kept = len(series.kept)
-    done = len(records) - broken - kept
-    parts = [
-        *([f"{done} explained"] if done else []),
-        *([f"{kept} kept from an earlier run (--force does them again)"] if kept else []),
-        *([f"{broken} broken"] if broken else []),
-    ]
-    say(f"{len(records)} picture{'s' * (len(records) != 1)}: {', '.join(parts)}.")
-    judged = sum(record.right is not None for record in records)
-    if judged:
-        say(f"{sum(record.right is True for record in records)} of {judged} are predicted right.")
-    out, others = series.folder.path, len(series.all()) - len(records)
-    if series.replaced:
-        say(
-            f"{series.replaced} of them take the place of an earlier run's, with other options; "
-            "another --out keeps both."
-        )
-    if others:
-        say(f"The report and the results tell of {others} more, of earlier runs.")
-    for line in textwrap.wrap(f"prepared: {series.job.prepare}", 80, subsequent_indent=" " * 10):
-        say(line)
-    if len(records) > broken:
-        say(f"overlays: {out / 'overlays'}")
-    say(f"results:  {out / 'results.jsonl'}")
-    say(f"report:   {pages[0]}" + (f", in {len(pages)} pages" if len(pages) > 1 else ""))
-    if broken:
-        raise typer.Exit(1)
+        jobs = jobs_of(job, loaded, preprocess, fit, size, mean, std)
+        run = {"again": force, "truths": truths, "max_pixels": options.allow_pixels(max_pixels)}
+        explain_all(jobs, pictures, out, batch_size, **run)
 
 
 @app.command()
@@ -358,7 +223,7 @@ def serve(
 
         pages.check_address(host, port)
         pages.check_gradio()
-        loaded = _load(name, weights, num_classes, labels, trust_pickle, device)
+        loaded = loaded_model(name, weights, num_classes, labels, trust_pickle, device)
         viewer = pages.Viewer(
             loaded,
             options.read_preprocess(loaded, preprocess, fit, size, mean, std),

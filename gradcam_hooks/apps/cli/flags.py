@@ -37,6 +37,24 @@ Weights: TypeAlias = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
+Against: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Another file of weights (or DEFAULT, random) of the same network, or of "
+        "--against-model: both networks' maps stand side by side in the report.",
+        metavar="FILE|DEFAULT|random",
+        rich_help_panel=NETWORK,
+    ),
+]
+AgainstModel: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Another network, named as --model is, beside the first; with the weights of "
+        "--against, or as --weights left out.",
+        metavar="NAME",
+        rich_help_panel=NETWORK,
+    ),
+]
 WeightsIfAny: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -215,8 +233,9 @@ BatchSize: TypeAlias = Annotated[
 Out: TypeAlias = Annotated[
     Path,
     typer.Option(
-        help="The folder for report.html, overlays and results.jsonl. What an earlier run with "
-        "the same options has done there is kept.",
+        help="The folder for report.html, overlays and results.jsonl. A run with the same options "
+        "goes on there; one with others gets a folder of its own in it, run-2, and latest.html "
+        "opens the last report.",
         metavar="DIR",
         rich_help_panel=RESULTS,
     ),

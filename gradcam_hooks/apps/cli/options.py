@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import logging
-import os
+import re
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -28,13 +28,13 @@ __all__ = [
     "read_method",
     "read_methods",
     "read_model",
+    "read_networks",
     "read_options",
     "read_output",
     "read_paths",
     "read_preprocess",
     "read_size",
     "read_weights",
-    "searched",
 ]
 
 
@@ -204,6 +204,34 @@ def read_model(model: str | None, weights: str | None) -> str:
     )
 
 
+def read_networks(
+    model: str, weights: str | None, against: str | None, against_model: str | None
+) -> dict[str, tuple[str, str | None]]:
+    """The name and the weights of each network, by what sets it apart; of a single one by "".
+
+    >>> read_networks("resnet18", "best.pth", None, None)
+    {'': ('resnet18', 'best.pth')}
+    >>> list(read_networks("resnet18", "a/best.pth", "b/best.pth", None))
+    ['a-best', 'b-best']
+    >>> list(read_networks("resnet18", None, None, "timm:resnet50"))
+    ['resnet18', 'timm-resnet50']
+    """
+    one, other = (model, weights), (against_model or model, against)
+    if against is None and against_model is None:
+        return {"": one}
+    weighed = [Path(word or "DEFAULT") for _, word in (one, other)]
+    for titles in (
+        [name for name, _ in (one, other)] if against is None else [],
+        [path.stem for path in weighed],
+        [f"{path.parent.name}-{path.stem}" for path in weighed],
+        [f"{name} {path.stem}" for (name, _), path in zip((one, other), weighed, strict=True)],
+    ):
+        plain = [re.sub(r"[^\w.-]+", "-", title).strip("-.")[:80] for title in titles]
+        if all(plain) and len({title.casefold() for title in plain}) == 2:
+            return dict(zip(plain, (one, other), strict=True))
+    return {"first": one, "second": other}
+
+
 def read_weights(model: str, word: str | None) -> str | None:
     """What `load_model` is to be given: None for none.
 
@@ -242,15 +270,3 @@ def allow_pixels(most: int) -> int:
     for name in ("PIL", "tifffile"):  # which log what else is odd about a damaged file
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return most
-
-
-def searched(paths: list[Path], out: Path) -> Path:
-    """What a search for pictures must leave out: the results, or the overlays among the pictures.
-
-    >>> searched([Path("photos")], Path("photos/results")).as_posix()
-    'photos/results'
-    >>> searched([Path(".")], Path(".")).as_posix()
-    'overlays'
-    """
-    real = os.path.realpath(out)
-    return out / "overlays" if any(os.path.realpath(path) == real for path in paths) else out

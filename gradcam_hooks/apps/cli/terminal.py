@@ -150,11 +150,11 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def bar(total: int) -> Iterator[Progress]:
+def bar(total: int, words: str = "explaining") -> Iterator[Progress]:
     """A progress bar with rate and time left, where there is a terminal to draw it on."""
     console = Console(stderr=True)
     progress = Progress(
-        TextColumn("explaining"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),
@@ -164,7 +164,7 @@ def bar(total: int) -> Iterator[Progress]:
         disable=not console.is_terminal,
     )
     with progress:
-        progress.add_task("explaining", total=total)
+        progress.add_task(words, total=total)
         yield progress
 
 
@@ -220,10 +220,11 @@ def show_records(records: Sequence[Record]) -> None:
         _show_done(done)
     doubtful: dict[tuple[str, str], list[str]] = defaultdict(list)
     for record in done:
-        for word in record.diagnoses:
+        for word, method in zip(record.diagnoses, record.methods, strict=True):
             if word != "ok":
                 files = doubtful[str(word), word.message]
-                files.extend([record.file] if record.file not in files[-1:] else [])
+                one = f"{record.file} ({method})" if method else record.file
+                files.extend([one] if one not in files[-1:] else [])
     for (told, message), files in doubtful.items():
         some = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
         note(told, f"{some}: {message}")
@@ -236,7 +237,7 @@ def show_records(records: Sequence[Record]) -> None:
 def _show_done(done: Sequence[Record]) -> None:
     from gradcam_hooks.apps.batch.names import absolute, below, shared_folder
 
-    asked = any(record.target != record.predicted for record in done[:SHOWN])
+    asked = not all(record.foreseen for record in done[:SHOWN])
     headings = ["image", "prediction", "probability", *(["explained"] if asked else [])]
     made = table(*headings, "layer", "file")
     made.columns[2].justify = "right"

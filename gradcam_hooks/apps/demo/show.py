@@ -7,14 +7,14 @@ comes back as lines.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from gradcam_hooks.apps import demo
 from gradcam_hooks.apps.batch import Folder, Series
 from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.records import Record
-from gradcam_hooks.apps.report import Entry, Look, entries_of, terms_of, write_report
+from gradcam_hooks.apps.report import Look, entries_of, write_report
+from gradcam_hooks.apps.reported.beside import entries_beside, terms_beside
 from gradcam_hooks.errors import ModelError
 from gradcam_hooks.images import Preprocess, load_image, save_image, to_float
 from gradcam_hooks.models import load_model
@@ -95,31 +95,14 @@ def _label(path: Path) -> str:
 
 def _report(jobs: Mapping[str, Job], found: Mapping[str, list[Record]], folder: Folder) -> Path:
     """The maps of both networks side by side on one page, picture by picture."""
-    several = (entries_of(records, folder.path / name) for name, records in found.items())
-    rows = zip(*several, strict=True)
-    entries = [_beside(dict(zip(found, row, strict=True))) for row in rows]
-    terms: dict[str, str] = {}
-    for name, job in jobs.items():
-        for term, words in terms_of(job, found[name], "gradcam-hooks demo"):
-            known = terms.setdefault(term, words)
-            if known != words and term != "Written":
-                terms[term] = f"{known} ({next(iter(jobs))}); {words} ({name})"
+    several = {name: entries_of(records, folder.path / name) for name, records in found.items()}
     look = Look(
         "Right for the wrong reason",
         "Two networks name the shape in every picture. One looks at the shape, the other at the "
         "small tag in the corner, whose colour gives the answer away.",
     )
-    return write_report(folder, entries, list(terms.items()), look)[0]
-
-
-def _beside(entries: Mapping[str, Entry]) -> Entry:
-    """One picture of all networks as one entry; its prediction is the first network's."""
-    sources = [
-        replace(source, title=f"{name} network", said=_said(entry.record))
-        for name, entry in entries.items()
-        for source in entry.sources
-    ]
-    return replace(next(iter(entries.values())), sources=tuple(sources))
+    terms = terms_beside(jobs, found, "gradcam-hooks demo")
+    return write_report(folder, entries_beside(several), terms, look)[0]
 
 
 def _said(record: Record) -> str:

@@ -7,8 +7,8 @@ cards: no page, no browser.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gradcam_hooks.apps.batch.cards import Card
@@ -25,12 +25,12 @@ class Source:
     Attributes:
         card: the file.
         title: stands over its maps.
-        said: what the network said, where that is not in the record.
+        record: what its network said, where it is not the one of the entry's record.
     """
 
     card: Path
     title: str = ""
-    said: str = ""
+    record: Record | None = None
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,13 @@ class Entry:
         record: what is known of it.
         name: its path below the folder that all pictures share.
         sources: where its maps are; none where it is broken.
+        networks: where several networks are shown side by side what each said, by its name.
     """
 
     record: Record
     name: str
     sources: tuple[Source, ...]
+    networks: Mapping[str, Record] = field(default_factory=dict)
 
     def cards(self) -> list[Card]:
         """The cards of all sources, read from their files.
@@ -61,7 +63,8 @@ class Entry:
         panels = [
             {
                 "title": source.title,
-                "said": source.said,
+                "said": _said(source.record),
+                "right": None if source.record is None else source.record.right,
                 **panel.facts,
                 "height": panel.heat.height,
                 "width": panel.heat.width,
@@ -82,6 +85,17 @@ class Entry:
             "geometry": record.geometry,
             "size": [cards[0].height, cards[0].width] if cards else None,
             "panels": panels,
+            "networks": [
+                {
+                    "name": name,
+                    "predicted": one.predicted,
+                    "label": one.label,
+                    "probability": one.probability,
+                    "right": one.right,
+                    "error": one.error,
+                }
+                for name, one in self.networks.items()
+            ],
         }
 
     def bytes_of(self, cards: Sequence[Card]) -> dict[str, object]:
@@ -90,6 +104,14 @@ class Entry:
             "image": cards[0].image if cards else None,
             "maps": [panel.heat.values for card in cards for panel in card.panels],
         }
+
+
+def _said(record: Record | None) -> str:
+    """What a network said, beside its maps."""
+    if record is None or record.predicted is None:
+        return ""
+    sure = "" if record.probability is None else f", {record.probability:.2f}"
+    return f"{record.said}{sure}"
 
 
 def entries_of(records: Sequence[Record], out: Path) -> list[Entry]:

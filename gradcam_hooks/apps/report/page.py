@@ -24,8 +24,8 @@ from gradcam_hooks.results.templates import templates
 
 __all__ = ["Look", "Page", "render", "safe_json"]
 
-_SCRIPTS = ("data.js", "draw.js", "gallery.js", "viewer.js", "main.js")
-_STYLES = ("base.css", "controls.css", "gallery.css", "viewer.css", "sizes.css")
+_SCRIPTS = ("data.js", "draw.js", "gallery.js", "finding.js", "viewer.js", "matrix.js", "main.js")
+_STYLES = ("base.css", "controls.css", "gallery.css", "matrix.css", "viewer.css", "sizes.css")
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class Page:
         items: its entries as plain data, in order.
         number: its number, from 1.
         links: where each page is, relative to this one.
-        first: how many pictures come before it.
         counts: words on the whole run, such as ("8", "pictures").
+        elsewhere: what the other pages hold, as their numbers and items, for this one to search.
     """
 
     items: Sequence[dict[str, object]]
     number: int
     links: Sequence[str]
-    first: int
     counts: Sequence[tuple[str, str]]
+    elsewhere: Sequence[tuple[int, dict[str, object]]] = ()
 
 
 def safe_json(content: object) -> str:
@@ -94,7 +94,8 @@ def render(
     style = "\n".join(map(_asset, _STYLES))
     data = {
         "items": page.items,
-        "first": page.first,
+        "links": page.links,
+        "elsewhere": page.elsewhere,
         "alpha": look.style.alpha,
         "colormap": look.style.colormap,
         "tables": _tables(),

@@ -7,6 +7,7 @@ what is in a page is `page`'s.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -25,6 +26,7 @@ LARGEST = 90_000_000
 """Bytes of pictures and maps on a page at most, which leaves it under 100 MB."""
 
 _FIRST, _FOLDER = "report.html", "report_pages"
+_SOUGHT = ("name", "predicted", "label", "probability", "truth", "right", "networks")
 
 
 def write_report(
@@ -64,19 +66,32 @@ def write_report(
     cuts = [*_cuts(weights, most, largest), len(items)]
     names = [_FIRST, *(f"{_FOLDER}/{number}.html" for number in range(2, len(cuts)))]
     counts = _counts(entries, items)
+    parts = [slice(*cut) for cut in itertools.pairwise(cuts)]
+    sought = [(i, _sought(item)) for i, these in enumerate(parts, 1) for item in items[these]]
     with folder.held():
         folder.claim(names)
         with ExitStack() as stack:  # the pages take their places when the last of them is written
-            parts = [stack.enter_context(folder.write(name)) for name in names]
-            for i, part in enumerate(parts):
-                these = slice(cuts[i], cuts[i + 1])
-                page = Page(items[these], i + 1, _links(len(names), i), cuts[i], counts)
+            files = [stack.enter_context(folder.write(name)) for name in names]
+            for i, (path, these) in enumerate(zip(files, parts, strict=True)):
+                others = [*sought[: these.start], *sought[these.stop :]]
+                page = Page(items[these], i + 1, _links(len(names), i), counts, others)
                 payloads = (entry.bytes_of(entry.cards()) for entry in entries[these])
-                with part.open("w", encoding="utf-8", newline="\n") as file:
+                with path.open("w", encoding="utf-8", newline="\n") as file:
                     file.writelines(render(page, payloads, look, terms))
         pages = {name for name in folder.made() if name.startswith(f"{_FOLDER}/")}
         folder.remove(pages - set(names))
     return [folder.path / name for name in names]
+
+
+def _sought(item: dict[str, object]) -> dict[str, object]:
+    """What of an item can be searched for, for the pages that do not show it."""
+    panels = item["panels"] if isinstance(item["panels"], list) else []
+    words = dict.fromkeys(panel["diagnosis"] for panel in panels)
+    return {
+        **{key: item[key] for key in _SOUGHT},
+        "error": None if item["error"] is None else "",
+        "panels": [{"diagnosis": word} for word in words],
+    }
 
 
 def _cuts(weights: Sequence[int], most: int, largest: int) -> list[int]:
@@ -106,8 +121,6 @@ def _links(count: int, here: int) -> list[str]:
 
 def _counts(entries: Sequence[Entry], items: Sequence[dict[str, object]]) -> list[tuple[str, str]]:
     """What there is to say of the whole run, as numbers and words."""
-    rights = Counter(entry.record.right for entry in entries)
-    judged = rights[True] + rights[False]
     broken = sum(entry.record.error is not None for entry in entries)
     doubtful = sum(
         any(panel["diagnosis"] != "ok" for panel in panels)
@@ -116,7 +129,22 @@ def _counts(entries: Sequence[Entry], items: Sequence[dict[str, object]]) -> lis
     )
     return [
         (f"{len(entries):,}", "picture" if len(entries) == 1 else "pictures"),
-        *([(f"{rights[True]:,} of {judged:,}", "predicted right")] if judged else []),
+        *_rights(entries),
         *([(f"{doubtful:,}", "with a doubtful map")] if doubtful else []),
         *([(f"{broken:,}", "broken")] if broken else []),
     ]
+
+
+def _rights(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    """How many are predicted right, by each network where there are several."""
+    each: dict[str, Counter[bool | None]] = {}
+    for entry in entries:
+        for name, record in (entry.networks or {"": entry.record}).items():
+            each.setdefault(name, Counter())[record.right] += 1
+    told = []
+    for name, rights in each.items():
+        if judged := rights[True] + rights[False]:
+            by = f" by {name}" if name else ""
+            told.append((f"{rights[True]:,} of {judged:,}", f"predicted right{by}"))
+    differ = sum(len({one.predicted for one in e.networks.values()}) > 1 for e in entries)
+    return [*told, *([(f"{differ:,}", "told differently")] if len(each) > 1 else [])]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gradcam_hooks.apps.reported.run import Report, page_of, report
+from gradcam_hooks.apps.reported.run import Report, report
 
-__all__ = ["Report", "page_of", "report"]
+__all__ = ["Report", "report"]

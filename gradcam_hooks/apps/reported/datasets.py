@@ -5,6 +5,8 @@ Knows files, pictures and what data sets return: no network.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcam_hooks.apps.batch.runs import searched
 from gradcam_hooks.apps.batch.truths import read_truths
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.files import list_images
 from gradcam_hooks.images.reading import load_image
-from gradcam_hooks.images.writing import save_image
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from gradcam_hooks.apps.batch import Folder
 
 __all__ = ["Pictures", "pictures_of"]
@@ -54,11 +58,11 @@ def pictures_of(given: object, folder: Folder, truths: object = None) -> Picture
         ImageError, InputError: there are no pictures, or what came is none.
     """
     if isinstance(given, str | os.PathLike):
-        found = Pictures(list_images([given], exclude=folder.path))
+        found = Pictures(list_images([given], exclude=searched([given], folder.path)))
     elif _samples(given):
         found = _of_samples(given)
     elif isinstance(given, Sequence) and all(isinstance(one, str | os.PathLike) for one in given):
-        found = Pictures(list_images(given, exclude=folder.path))
+        found = Pictures(list_images(given, exclude=searched(given, folder.path)))
     else:
         found = _written(given, folder)
     return found if truths is None else _with_truths(found, truths)
@@ -101,16 +105,31 @@ def _written(given: object, folder: Folder) -> Pictures:
                 from PIL import Image
 
                 picture = Image.fromarray(picture)
-            name = f"pictures/{number:05d}.png"
-            with folder.write(name) as part:
-                save_image(part, load_image(picture))
-            paths.append(folder.path / name)
+            paths.append(_kept(load_image(picture), f"pictures/{number:05d}", folder))
             if more and more[0] is not None:
                 known = isinstance(more[0], str)
                 truths[str(paths[-1])] = more[0] if known else _name(more[0], labels)
     if not paths:
         raise InputError("there is no picture: the data set is empty.")
     return Pictures(paths, truths, labels, transform)
+
+
+def _kept(picture: Image.Image, stem: str, folder: Folder) -> Path:
+    """The file of a picture; one that is there already stays, also where it is of another."""
+    memory = io.BytesIO()
+    picture.save(memory, format="PNG")
+    data = memory.getvalue()
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    for name in (f"{stem}.png", f"{stem}-{digest}.png"):
+        path = folder.path / name
+        if name in folder.made() and path.is_file() and not path.is_symlink():
+            if path.read_bytes() == data:
+                return path
+            continue
+        with folder.write(name) as part:
+            part.write_bytes(data)
+        return path
+    return path
 
 
 def _items(given: Any) -> tuple[Iterable[object], Any]:

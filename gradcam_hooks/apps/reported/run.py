@@ -8,24 +8,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
+from gradcam_hooks.errors import InputError
 from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.network.modules import unwrap
 
 if TYPE_CHECKING:
-    from gradcam_hooks.apps.batch import Series
     from gradcam_hooks.apps.batch.records import Record
     from gradcam_hooks.images.given import PrepareSpec
     from gradcam_hooks.results.drawing import Style
     from gradcam_hooks.targets import Target
 
-__all__ = ["Report", "page_of", "report"]
+__all__ = ["Report", "report"]
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,13 @@ class Report:
 
     Attributes:
         pages: the files of the report, the first first.
-        records: what is known of each picture, in their order.
+        records: what is known of each picture, in their order; of several networks the first's.
+        networks: of several networks what came of each, by its name; else empty.
     """
 
     pages: tuple[Path, ...]
     records: tuple[Record, ...]
+    networks: Mapping[str, Report] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -58,14 +60,21 @@ class Report:
         return dict(Counter((str(one.truth), one.said) for one in judged))
 
     def __repr__(self) -> str:
+        each = self.networks or {"": self}
+        told = "".join(f", {' '.join(filter(None, (n, one._told())))}" for n, one in each.items())
+        return f"Report('{self.path}', {len(self.records)} pictures{told.rstrip(', ')})"
+
+    def _told(self) -> str:
         broken = sum(record.error is not None for record in self.records)
-        told = "" if self.accuracy is None else f", {self.accuracy:.1%} right"
-        told += f", {broken} broken" if broken else ""
-        return f"Report('{self.path}', {len(self.records)} pictures{told})"
+        parts = [
+            *([] if self.accuracy is None else [f"{self.accuracy:.1%} right"]),
+            *([f"{broken} broken"] if broken else []),
+        ]
+        return ", ".join(parts)
 
 
 def report(
-    model: nn.Module | LoadedModel,
+    model: nn.Module | LoadedModel | Mapping[str, nn.Module | LoadedModel],
     images: object,
     /,
     *,
@@ -88,13 +97,15 @@ def report(
     """Explain pictures or a data set, and write a report of them that a browser opens.
 
     Args:
-        model: any module, or what `load_model` gave.
+        model: any module, or what `load_model` gave; or several by their names, such as
+            ``{"before": one, "after": other}``, whose maps stand side by side on one page.
         images: a folder, a file, a list of files; or a data set of pictures, or of pairs of a
             picture and its class, such as torchvision's ``ImageFolder``, whose transform is then
             the preprocessing and whose classes are the labels. Pictures that are no files are
             written into ``out``.
-        out: the folder of the report, the overlays and ``results.jsonl``; a second run keeps what
-            the first has done there with the same options.
+        out: the folder of the report, the overlays and ``results.jsonl``. A second run with the
+            same options goes on there; one with others, or of another network, gets a folder of
+            its own in it (``run-2``), and ``latest.html`` opens the last one.
         layer: a dotted name, a glob, ``"auto"``, or several names.
         target: what is explained, as in `explain`.
         method: a name, several of them or ``"all"``.
@@ -108,7 +119,7 @@ def report(
         style: how the maps are drawn.
         batch_size: how many go through the network at once.
         again: do again what an earlier run has done.
-        name: what the network is called on the page.
+        name: what the network is called on the page; of several their names are.
         options: the methods' own options.
 
     Returns:
@@ -119,17 +130,22 @@ def report(
         ImageError, InputError: there are no pictures, or not such as are needed.
         OSError: the results cannot be written.
     """
-    from gradcam_hooks.apps.batch import Folder, Series
+    from gradcam_hooks.apps.batch import Folder
     from gradcam_hooks.apps.batch.job import Job
     from gradcam_hooks.apps.batch.truths import check_truths
     from gradcam_hooks.apps.reported.datasets import pictures_of
+    from gradcam_hooks.apps.reported.running import running
     from gradcam_hooks.results.drawing import Style
 
+    if not (models := model if isinstance(model, Mapping) else {"": model}):
+        raise InputError("model= names no network: a mapping has at least one, by its name.")
     given = pictures_of(images, Folder(Path(out)), truths)
-    loaded = _loaded(model, name, labels or given.labels, preprocess or given.transform)
-    check_truths(given.truths, loaded.labels)
+    own = (labels or given.labels, preprocess or given.transform)
+    loaded = {called: _loaded(one, name, *own) for called, one in models.items()}
+    for one in loaded.values():
+        check_truths(given.truths, one.labels)
     job = Job(
-        loaded,
+        next(iter(loaded.values())),
         layer=layer if isinstance(layer, str) else tuple(layer),
         target=target,
         method=method if isinstance(method, str) else tuple(method),
@@ -139,11 +155,13 @@ def report(
         fuse=fuse,
         style=style or Style(),
     )
-    series = Series(job, given.paths, Path(out), again=again, truths=given.truths)
-    with series.folder.held():
-        records = series.go(batch_size=batch_size)
-        pages = page_of(series, records)
-    return Report(tuple(pages), tuple(records))
+    jobs = {called: replace(job, loaded=one) for called, one in loaded.items()}
+    with running(jobs, given.paths, Path(out), again=again, truths=given.truths) as run:
+        found = {called: tuple(run.go(called, batch_size)) for called in jobs}
+        pages = tuple(run.write(found))
+    first = next(iter(found.values()))
+    each = {called: Report(pages, records) for called, records in found.items()}
+    return Report(pages, first, each if run.beside else {})
 
 
 def _loaded(
@@ -165,19 +183,3 @@ def _loaded(
     prepare = model.preprocess if preprocess is None else cast("Any", as_prepare(preprocess))
     names = model.labels if labels is None else tuple(labels)
     return LoadedModel(model.model, name or model.name, model.weights, names, prepare)
-
-
-def page_of(series: Series, records: Sequence[Record], command: str = "") -> list[Path]:
-    """Write the report of all that is in the folder of a run; its pages."""
-    from gradcam_hooks.apps.report import Look, entries_of, terms_of, write_report
-
-    method = series.job.method
-    told = method if isinstance(method, str) else ", ".join(method)
-    every = series.shown()
-    others = len(every) - len(records)
-    return write_report(
-        series.folder,
-        entries_of(every, series.folder.path),
-        terms_of(series.job, list(records), command, others=others),
-        Look(subtitle=f"{series.job.loaded.name}, {told}", style=series.job.style),
-    )

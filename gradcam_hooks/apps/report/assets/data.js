@@ -5,6 +5,17 @@
 
 const page = JSON.parse(document.getElementById("data").textContent);
 const items = page.items.map((item, index) => ({ ...item, index }));
+const elsewhere = page.elsewhere.map(([number, item]) => ({ ...item, page: number }));
+const everything = [...items, ...elsewhere]; // what is searched, of all pages
+
+// Of several networks, what the named one said; of one, what it said.
+const NOTHING = { predicted: null, label: null, probability: null, right: null, error: "" };
+function said(item, name) {
+  if (!item.networks.length) return item;
+  return item.networks.find((one) => one.name === name) ?? NOTHING;
+}
+
+const differ = ({ networks }) => new Set(networks.map((one) => one.predicted)).size > 1;
 
 function bytes(base64) {
   const text = atob(base64);

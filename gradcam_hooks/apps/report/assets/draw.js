@@ -121,15 +121,31 @@ function drawLegend(canvas) {
 
 // What distinguishes a panel from its neighbours comes first.
 function captions(item) {
-  const differ = (key) => new Set(item.panels.map((panel) => panel[key])).size > 1;
-  const [layers, methods] = [differ("layer"), differ("method")];
+  const several = (key) => new Set(item.panels.map((panel) => panel[key])).size > 1;
+  const [layers, methods] = [several("layer"), several("method")];
   return item.panels.map((panel, i) => {
     // What is explained need not be a class.
     const other = item.panels.length > 1 ? `map ${i + 1}` : "the score";
     const target = panel.target === null ? other : named(panel.target, panel.label);
     const extra = [layers ? panel.layer : "", methods ? panel.method : ""].filter(Boolean);
-    return { title: panel.title, target, extra: extra.join(" · "), said: panel.said };
+    const { title, right } = panel;
+    return { title, target, extra: extra.join(" · "), said: panel.said, right };
   });
+}
+
+// A caption of these words.
+function captioned(element, { title, target, extra, said, right }, alone) {
+  if (title) element.append(make("bdi", { className: "title" }, title));
+  const words = said || (alone ? "" : target);
+  const sign = { true: " ✓", false: " ✗" }[right] ?? "";
+  if (words) {
+    const line = make("span", {}, make("bdi", {}, words));
+    if (sign) line.append(make("span", { className: right ? "met" : "missed" }, sign));
+    if (sign) line.append(make("span", { className: "hidden" }, right ? " right" : " wrong"));
+    element.append(line);
+  }
+  if (extra) element.append(make("bdi", { className: "extra" }, extra));
+  return element;
 }
 
 function doubtful(item) {
@@ -139,17 +155,28 @@ function doubtful(item) {
 // Words on the prediction, each with a sign beside its colour.
 function badges(item) {
   const out = [];
-  if (item.right === true) out.push(make("span", { className: "badge good" }, "✓ right"));
-  if (item.right === false) out.push(make("span", { className: "badge bad" }, "✗ wrong"));
+  if (differ(item)) out.push(make("span", { className: "badge differ" }, "≠ told differently"));
+  if (item.networks.length) {
+    for (const one of item.networks) {
+      if (one.error === null) continue;
+      out.push(make("span", { className: "badge bad" }, "✗ ", make("bdi", {}, one.name), " broken"));
+    }
+  } else if (item.right === true) out.push(make("span", { className: "badge good" }, "✓ right"));
+  if (!item.networks.length && item.right === false) out.push(make("span", { className: "badge bad" }, "✗ wrong"));
   for (const word of doubtful(item)) {
     out.push(make("span", { className: "badge doubt" }, `! ${word}`));
   }
-  if (item.error !== null) out.push(make("span", { className: "badge bad" }, "✗ broken"));
+  if (item.error !== null && !item.networks.length) {
+    out.push(make("span", { className: "badge bad" }, "✗ broken"));
+  }
   return out;
 }
 
 // How sure the network is of its class.
 function told(item) {
+  if (item.networks.length) {
+    return item.networks.map((one) => `${one.name}: ${told({ ...one, networks: [] })}`).join(", ");
+  }
   if (item.predicted === null) return item.error === null ? "no class" : "no result";
   const chance = item.probability === null ? "" : ` ${number(item.probability)}`;
   return named(item.predicted, item.label) + chance;

@@ -41,8 +41,19 @@ at("colormap").addEventListener("change", (event) => {
 
 const finding = at("finding");
 finding.addEventListener("input", arrange);
+at("network").addEventListener("input", () => {
+  fillCounted();
+  fillMatrix();
+  arrange();
+});
 finding.addEventListener("submit", (event) => event.preventDefault());
-finding.addEventListener("reset", () => setTimeout(arrange)); // after the fields are empty
+finding.addEventListener("reset", () => {
+  setTimeout(() => {
+    fillCounted(); // after the fields are empty
+    fillMatrix();
+    arrange();
+  });
+});
 at("all").addEventListener("click", () => {
   finding.reset();
   at("text").focus();
@@ -79,6 +90,9 @@ small.addEventListener("change", fold);
 fold();
 
 fillChoices();
+ask(location.hash.slice(1));
+fillCounted();
+fillMatrix();
 gallery.style.setProperty("--panels", Math.max(1, ...items.map((item) => item.panels.length)));
 arrange();
 changed();

@@ -31,7 +31,6 @@ async function put(item) {
   const words = captions(item);
   const [height, width] = item.geometry.original;
   const figures = drawings.map((drawing, i) => {
-    const { title, target, extra, said } = words[i];
     const marks = mark("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
     marks.setAttribute("preserveAspectRatio", "none");
     const frame = make("div", { className: "frame" }, drawing.canvas, marks);
@@ -40,10 +39,7 @@ async function put(item) {
     frame.addEventListener("pointerdown", (event) => follow(event, frame));
     frame.addEventListener("pointerleave", () => point(null));
     const value = make("span", { className: "value" });
-    const caption = make("figcaption", {});
-    if (title) caption.append(make("bdi", { className: "title" }, title));
-    caption.append(make("bdi", {}, said || target));
-    if (extra) caption.append(make("bdi", { className: "extra" }, extra));
+    const caption = captioned(make("figcaption", {}), words[i], false);
     caption.append(value);
     mine.outputs.push(value);
     mine.marks.push(marks);
@@ -97,10 +93,14 @@ function fitStage() {
 
 function tellFacts() {
   const { item, drawings } = view;
-  const rows = [["Predicted", told(item)]];
+  const verdict = { true: " (right)", false: " (wrong)", null: " (no class of this network)" };
+  const rows = item.networks.length ? [] : [["Predicted", told(item)]];
+  for (const one of item.networks) {
+    const judged = item.truth === null || one.error !== null ? "" : verdict[one.right];
+    rows.push([`Predicted by ${one.name}`, one.error ?? told({ ...one, networks: [] }) + judged]);
+  }
   if (item.truth !== null) {
-    const verdict = { true: " (right)", false: " (wrong)", null: " (no class of this network)" };
-    rows.push(["True class", item.truth + verdict[item.right]]);
+    rows.push(["True class", item.truth + (item.networks.length ? "" : verdict[item.right])]);
   }
   const [height, width] = item.geometry.original;
   rows.push(["Picture", `${width} × ${height} pixels`]);

@@ -1,0 +1,192 @@
+"""Running: networks loaded and pictures explained for the command, with what is said of it.
+
+Whatever takes long to import is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gradcam_hooks.apps.cli.terminal import bar, note, say, show_records
+
+if TYPE_CHECKING:
+    from gradcam_hooks.apps.batch import Series
+    from gradcam_hooks.apps.batch.job import Job
+    from gradcam_hooks.apps.batch.records import Record
+    from gradcam_hooks.apps.reported.running import Running
+    from gradcam_hooks.models import LoadedModel
+
+__all__ = ["chosen_pictures", "explain_all", "jobs_of", "loaded_model", "loaded_models"]
+
+
+def chosen_pictures(
+    named: list[Path], truth: str | None, out: Path
+) -> tuple[list[Path], dict[str, str]]:
+    """The pictures, and what is known of their true classes; before a network is loaded."""
+    from gradcam_hooks.apps.batch import Folder
+    from gradcam_hooks.apps.batch.runs import searched
+    from gradcam_hooks.apps.batch.series import ALWAYS
+    from gradcam_hooks.apps.batch.truths import read_truths
+    from gradcam_hooks.images.files import list_images
+
+    pictures = list_images(named, exclude=searched(named, out))
+    truths = {} if truth is None else read_truths(truth, pictures)
+    Folder(out).check(ALWAYS)
+    return pictures, truths
+
+
+def loaded_model(
+    model: str,
+    weights: str | None,
+    num_classes: int | None,
+    labels: Path | None,
+    trust_pickle: bool,
+    device: str,
+) -> LoadedModel:
+    """The network of a name; of random weights it is said that they mean nothing."""
+    from gradcam_hooks.apps.cli import options
+    from gradcam_hooks.models import load_model
+
+    if weights == "random":
+        import torch
+
+        torch.manual_seed(0)  # so that a second run finds the same network
+        note(
+            "warning",
+            "random weights: this network has learnt nothing, and what it looks at means nothing",
+        )
+    return load_model(
+        model,
+        options.read_weights(model, weights),
+        num_classes=num_classes,
+        labels=labels,
+        trust_pickle=trust_pickle,
+        device=options.read_device(device),
+    )
+
+
+def loaded_models(
+    networks: Mapping[str, tuple[str, str | None]],
+    num_classes: int | None,
+    labels: Path | None,
+    trust_pickle: bool,
+    device: str,
+) -> dict[str, LoadedModel]:
+    """The networks of several names and weights."""
+    return {
+        title: loaded_model(name, weights, num_classes, labels, trust_pickle, device)
+        for title, (name, weights) in networks.items()
+    }
+
+
+def jobs_of(job: Job, networks: Mapping[str, LoadedModel], *words: Any) -> dict[str, Job]:
+    """The same job for each network, with its own preprocessing; as `read_preprocess` takes it."""
+    from gradcam_hooks.apps.cli.options import read_preprocess
+
+    return {
+        title: replace(job, loaded=one, preprocess=read_preprocess(one, *words))
+        for title, one in networks.items()
+    }
+
+
+def explain_all(
+    jobs: Mapping[str, Job], pictures: list[Path], out: Path, batch_size: int, **about: Any
+) -> None:
+    """Do the run, write its report, and end with the status that says what came of it."""
+    from gradcam_hooks.apps.batch.truths import check_truths
+    from gradcam_hooks.apps.reported.running import running
+
+    for job in jobs.values():
+        check_truths(about["truths"], job.loaded.labels)
+    with running(jobs, pictures, out, **about) as run:
+        found = {name: _watched(run, name, batch_size) for name in jobs}
+        with _told_first([record for records in found.values() for record in records]):
+            pages = run.write(found, shlex.join(["gradcam-hooks", *sys.argv[1:]]))
+    for name, records in found.items():
+        if name:
+            say()
+            say(f"{name}:")
+        _conclude(run.series[name], records)
+    _tell_places(run, pages)
+    if any(record.error is not None for records in found.values() for record in records):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _told_first(records: list[Record]) -> Iterator[None]:
+    """Where the disk takes no more, say what came of the pictures ahead of that."""
+    try:
+        yield
+    except OSError:
+        show_records(records)
+        raise
+
+
+def _watched(run: Running, name: str, batch_size: int) -> list[Record]:
+    """Do the run under a progress bar; Ctrl-C tells what is kept."""
+    found: list[Record] = []
+    series, words = run.series[name], f"explaining {name}".strip()
+    try:
+        with _told_first(found), bar(series.total - len(series.kept), words) as progress:
+
+            def count(record: Record) -> None:
+                found.append(record)
+                progress.advance(progress.task_ids[0])
+
+            return run.go(name, batch_size, count)
+    except KeyboardInterrupt as stop:
+        done = len(found)
+        if not done + len(series.kept):
+            raise
+        note(
+            "stopped",
+            f"{done + len(series.kept)} of {series.total} pictures are done, and kept in "
+            f"'{series.folder.path / 'results.jsonl'}'; the same command goes on from there",
+        )
+        raise typer.Exit(130) from stop
+
+
+def _conclude(series: Series, records: list[Record]) -> None:
+    """Print what came of a network's run."""
+    broken = sum(record.error is not None for record in records)
+    show_records(records)
+    kept = len(series.kept)
+    done = len(records) - broken - kept
+    parts = [
+        *([f"{done} explained"] if done else []),
+        *([f"{kept} kept from an earlier run (--force does them again)"] if kept else []),
+        *([f"{broken} broken"] if broken else []),
+    ]
+    say(f"{len(records)} picture{'s' * (len(records) != 1)}: {', '.join(parts)}.")
+    judged = sum(record.right is not None for record in records)
+    if judged:
+        say(f"{sum(record.right is True for record in records)} of {judged} are predicted right.")
+    if others := len(series.all()) - len(records):
+        say(f"The report and the results tell of {others} more, of earlier runs.")
+    for line in textwrap.wrap(f"prepared: {series.job.prepare}", 80, subsequent_indent=" " * 10):
+        say(line)
+    if len(records) > broken:
+        say(f"overlays: {series.folder.path / 'overlays'}")
+    say(f"results:  {series.folder.path / 'results.jsonl'}")
+
+
+def _tell_places(run: Running, pages: list[Path]) -> None:
+    """Say where the report is, and which results it leaves as they are."""
+    if run.beside:
+        say()
+    many = f", in {len(pages)} pages" if len(pages) > 1 else ""
+    say(f"report:   {pages[0]}{many}")
+    if run.home.path != run.out:
+        say(
+            f"The earlier results in '{run.out}', of other options or another network, are as they "
+            f"were; '{run.out / 'latest.html'}' opens the report that was written last."
+        )
