@@ -172,8 +172,8 @@ def test_a_picture_with_a_dash_in_front_and_out_within_the_pictures(photos, weig
             weights / "squeezenet1_1.pth", "--out", "results",
         )  # fmt: skip
         assert again.exit_code == 0, again.output
-        # The overlays of the first run are no pictures of the second.
-        assert len(lines(photos / "results")) == 8
+        # The overlays of the first run are no pictures of the second, whose options are others.
+        assert len(lines(photos / "results" / "run-2")) == 8
     finally:
         os.chdir(here)
         for left in sorted((photos / "results").rglob("*"), reverse=True):
