@@ -20,6 +20,7 @@ import gradcam_hooks.stopping  # noqa: F401  (first of all: PyTorch takes its ti
 _PUBLIC = "gradcam_hooks.public"
 
 if TYPE_CHECKING:
+    from gradcam_hooks import metrics as metrics
     from gradcam_hooks.explainers.named import *  # noqa: F403
     from gradcam_hooks.public import *  # noqa: F403
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 else:  # so that type checkers know a name that is none
 
     def __getattr__(name: str) -> object:
-        """All public names, when the first of them is asked for."""
+        """All public names, when the first of them is asked for; the metrics by themselves."""
+        if name == "metrics":
+            return import_module("gradcam_hooks.metrics")
         if not name.startswith("__") or name == "__all__":
             public = import_module(_PUBLIC)
             globals().update({one: getattr(public, one) for one in public.__all__})
@@ -40,4 +43,4 @@ else:  # so that type checkers know a name that is none
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *import_module(_PUBLIC).__all__})
+    return sorted({*globals(), "metrics", *import_module(_PUBLIC).__all__})

@@ -158,8 +158,7 @@ def test_max_sensitivity_is_captums() -> None:
         with torch.enable_grad():
             return torch.autograd.grad(NET(leaf)[:, 1].sum(), leaf)[0].sum(1)
 
-    def disturb(given: tuple[Tensor, ...], radius: float) -> Tensor:
-        (x,) = given if isinstance(given, tuple) else (given,)
+    def disturb(x: Tensor, radius: float) -> Tensor:
         # Four versions of each image, one image behind the other.
         found = []
         for at, one in enumerate(x):
@@ -167,11 +166,9 @@ def test_max_sensitivity_is_captums() -> None:
             found.append(one + radius * (2 * noise - 1))
         return torch.stack(found)
 
+    # A tuple, because captum reads a tensor as one explanation for each image.
     theirs = sensitivity_max(
-        lambda x: explain(*x)[:, None] if isinstance(x, tuple) else explain(x)[:, None],
-        X,
-        perturb_func=disturb,
-        n_perturb_samples=4,
+        lambda x: (explain(*x)[:, None],), X, perturb_func=disturb, n_perturb_samples=4
     )
     ours = metrics.max_sensitivity(explain, X, explain(X), samples=4)
     assert ours.values.tolist() == pytest.approx(theirs.tolist(), rel=1e-6)
