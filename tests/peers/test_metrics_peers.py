@@ -166,10 +166,11 @@ def test_max_sensitivity_is_captums() -> None:
             found.append(one + radius * (2 * noise - 1))
         return torch.stack(found)
 
-    # A tuple, because captum reads a tensor as one explanation for each image.
-    theirs = sensitivity_max(
-        lambda x: (explain(*x)[:, None],), X, perturb_func=disturb, n_perturb_samples=4
-    )
+    def told(x: Tensor | tuple[Tensor, ...]) -> tuple[Tensor]:
+        # captum hands over a tuple first and tensors later, and wants a tuple back.
+        return (explain(x[0] if isinstance(x, tuple) else x)[:, None],)
+
+    theirs = sensitivity_max(told, X, perturb_func=disturb, n_perturb_samples=4)
     ours = metrics.max_sensitivity(explain, X, explain(X), samples=4)
     assert ours.values.tolist() == pytest.approx(theirs.tolist(), rel=1e-6)
 
