@@ -17,13 +17,20 @@ import numpy.typing as npt
 from gradcam_hooks.checks import check_range
 from gradcam_hooks.defaults import DEFAULT_COLORMAP
 from gradcam_hooks.errors import InputError
+from gradcam_hooks.images.opencv import opencv
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from PIL import Image
 
-__all__ = ["COLORMAPS", "DEFAULT_COLORMAP", "blend", "colorize", "to_float", "to_uint8"]
+__all__ = [
+    "COLORMAPS",
+    "DEFAULT_COLORMAP",
+    "blend",
+    "check_blend",
+    "colorize",
+    "to_float",
+    "to_uint8",
+]
 
 Floats = npt.NDArray[np.float32]
 
@@ -138,7 +145,7 @@ def blend(
             f"the map has the shape {np.shape(heat)}, and the image {size}; "
             "Geometry.place puts a map of the input's size on the original picture"
         )
-    check_range(alpha, "alpha", 0, 1, ends="[]", what="the map's weight,", error=InputError)
+    check_blend(alpha, colormap)
     mixed: Floats = picture * np.float32(1 - alpha)
     heat, step = np.asarray(heat), 1 + _STRIP // max(size[1], 1)
     for rows in (slice(start, start + step) for start in range(0, size[0], step)):
@@ -154,9 +161,19 @@ def blend(
     return mixed
 
 
+def check_blend(alpha: float, colormap: str) -> None:
+    """Whether `blend` takes these; the colours themselves are not needed yet.
+
+    Raises:
+        InputError: the weight is not in [0, 1], or there is no such colour map.
+    """
+    check_range(alpha, "alpha", 0, 1, ends="[]", what="the map's weight,", error=InputError)
+    _checked_name(colormap)
+
+
 def _inner_border(seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The seen pixels next to unseen ones; a line that keeps its look on a large picture."""
-    cv2 = _opencv()
+    cv2 = opencv()
     width = max(1, round(min(seen.shape) / 300))
     # Beyond the picture counts as seen for erode, so the frame itself is no border.
     kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
@@ -192,21 +209,9 @@ def _checked_name(colormap: str) -> str:
 
 @cache
 def _table(name: str) -> Floats:
-    cv2 = _opencv()
+    cv2 = opencv()
     steps = np.arange(256, dtype=np.uint8)[:, None]
     bgr = cv2.applyColorMap(steps, getattr(cv2, f"COLORMAP_{name.upper()}"))[:, 0]
     table = to_float(bgr[:, ::-1])
     table.flags.writeable = False  # every caller shares it
     return table
-
-
-def _opencv() -> ModuleType:
-    try:
-        import cv2
-    except ImportError as error:
-        raise ImportError(
-            f"OpenCV cannot be loaded ({error}); on a server without a display, put "
-            "opencv-python-headless in the place of opencv-python"
-        ) from error
-    module: ModuleType = cv2
-    return module

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradcam_hooks.images.colors import to_uint8
+from gradcam_hooks.images.opencv import opencv
 
 if TYPE_CHECKING:
     from gradcam_hooks.images.colors import Floats
@@ -34,7 +35,7 @@ def shrunk(rgb: Floats, longest: int) -> Floats:
     ratio = longest / max(height, width)
     if ratio >= 1:
         return rgb
-    import cv2
+    cv2 = opencv()
 
     size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
     return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.float32).clip(0, 1)

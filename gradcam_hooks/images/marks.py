@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from gradcam_hooks.images.opencv import opencv
+
 if TYPE_CHECKING:
     from gradcam_hooks.images.colors import Floats
 
@@ -38,7 +40,7 @@ def mark(
         A new picture of the same shape. The line lies on the border pixels of what it marks, and
         is a pixel wide on a small picture and two more for each 450 of the shorter side.
     """
-    import cv2
+    cv2 = opencv()
 
     width = 1 + 2 * (min(rgb.shape[:2]) // 450)
     drawn: Floats = rgb.copy()
@@ -62,7 +64,7 @@ def _stroke(
     How wide OpenCV draws a thickness differs between its versions, so a line of one pixel is
     widened here.
     """
-    import cv2
+    cv2 = opencv()
 
     for ink, side in ((_DARK, width + 2 * max(1, width // 3)), (colour, width)):
         wide = cv2.dilate(line, np.ones((side, side), np.uint8))

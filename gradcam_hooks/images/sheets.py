@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from gradcam_hooks.images.lettering import lettered, text_width
+from gradcam_hooks.images.opencv import opencv
 
 if TYPE_CHECKING:
     from gradcam_hooks.images.colors import Floats
@@ -98,7 +99,7 @@ def captioned(rgb: Floats, lines: Sequence[str], size: int) -> Floats:
 
 
 def _at_height(cell: Floats, height: int) -> Floats:
-    import cv2
+    cv2 = opencv()
 
     width = max(1, round(cell.shape[1] * height / cell.shape[0]))
     how = cv2.INTER_AREA if cell.shape[0] > height else cv2.INTER_LINEAR

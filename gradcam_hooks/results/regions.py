@@ -19,6 +19,7 @@ from torch import Tensor
 from gradcam_hooks.checks import check_one_of, check_range
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.colors import to_uint8
+from gradcam_hooks.images.opencv import opencv
 
 __all__ = ["Box", "Cut", "CutMethod", "boxes", "components", "contours", "mask", "otsu"]
 
@@ -82,7 +83,7 @@ def otsu(heat: npt.ArrayLike) -> float:
     >>> round(otsu([0.0, 0.1, 0.1, 0.8, 0.9]), 3)
     0.104
     """
-    import cv2
+    cv2 = opencv()
 
     levels = to_uint8(np.asarray(heat, np.float32)).reshape(1, -1)
     low, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
@@ -140,7 +141,7 @@ def contours(mask: npt.ArrayLike | Tensor, *, min_area: int = 1) -> list[npt.NDA
     >>> contours([[False, True, True], [False, True, True]])[0].tolist()
     [[1, 0], [1, 1], [2, 1], [2, 0]]
     """
-    import cv2
+    cv2 = opencv()
 
     flags = _bools(mask)
     if flags.ndim != 2:
@@ -170,7 +171,7 @@ def components(mask: npt.ArrayLike | Tensor) -> tuple[npt.NDArray[np.int32], int
     if not flags.ndim or not flags.size:
         return np.zeros(flags.shape, np.int32), 0
     if flags.ndim < 3:
-        import cv2
+        cv2 = opencv()
 
         count, labels = cv2.connectedComponents(np.atleast_2d(flags).astype(np.uint8))
         return np.asarray(labels, np.int32).reshape(flags.shape), count - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ntpath
 import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradcam_hooks.apps.batch import Series
+from gradcam_hooks.apps.batch import Series, names
 from gradcam_hooks.apps.batch.names import below, card_name, folded, overlay_names, shared_folder
 from gradcam_hooks.apps.cli import terminal
 from gradcam_hooks.apps.report import entries_of
@@ -23,6 +24,24 @@ def test_pictures_on_two_drives_keep_the_drive_s_letter():
     assert [str(below(path, root)) for path in pictures] == ["C/a/cat.jpg", "D/a/cat.jpg"]
     shared = PureWindowsPath(r"\\host\share\x\1.png")
     assert str(below(shared, PureWindowsPath("C:\\"))) == "hostshare/x/1.png"
+
+
+@pytest.mark.parametrize(
+    ("picture", "place"),
+    [
+        (r"C:\photos\cat.jpg", "../photos/cat.jpg"),
+        (r"c:\Results\in\cat.jpg", "in/cat.jpg"),
+        (r"D:\photos\cat.jpg", "D:/photos/cat.jpg"),
+        (r"\\host\share\cat.jpg", "//host/share/cat.jpg"),
+    ],
+)
+def test_a_picture_s_place_on_windows_is_relative_on_its_own_drive_alone(picture, place):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "path", ntpath)
+        patch.setattr(names, "Path", PureWindowsPath)
+        patch.setattr(names, "PurePath", PureWindowsPath)
+        found = names.place_of(picture, PureWindowsPath(r"C:\results"))
+    assert found == place
 
 
 def test_names_that_others_have_are_left_to_them():

@@ -27,6 +27,7 @@ from gradcam_hooks.apps.cli.terminal import (
     mistakes_told,
     note,
     say,
+    show_findings,
     show_method,
     show_methods,
 )
@@ -251,3 +252,13 @@ def demo(
 
         for line in show(out):
             say(line)
+
+
+@app.command()
+def doctor() -> None:
+    """Tell versions, devices and extras, and whether an explanation works: to paste in an issue."""
+    with mistakes_told():
+        from gradcam_hooks.apps.cli.doctor import examine
+
+        if not show_findings(examine()):
+            raise typer.Exit(1)

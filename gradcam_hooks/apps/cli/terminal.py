@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -40,6 +40,7 @@ from gradcam_hooks.errors import (
 
 if TYPE_CHECKING:
     from gradcam_hooks.apps.batch.records import Record
+    from gradcam_hooks.apps.cli.doctor import Finding
     from gradcam_hooks.methods import Method
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "note",
     "plain",
     "say",
+    "show_findings",
     "show_method",
     "show_methods",
     "show_records",
@@ -74,9 +76,9 @@ def plain(text: object) -> Text:
     return Text(shown)
 
 
-def say(*parts: object) -> None:
+def say(*parts: object, sep: str = " ") -> None:
     """A line on standard output; it is left to the terminal to wrap it."""
-    Console().print(*map(plain, parts), soft_wrap=True, highlight=False)
+    Console().print(*map(plain, parts), sep=sep, soft_wrap=True, highlight=False)
 
 
 def note(word: str, text: object, style: str = "yellow") -> None:
@@ -210,6 +212,19 @@ def show_method(row: Method) -> None:
     for key, value in lines.items():
         made.add_row(plain(key), plain(value))
     Console().print(made)
+
+
+def show_findings(findings: Iterable[Finding]) -> bool:
+    """A line for each as it is found, under headings; whether all is well."""
+    part, bad = "", []
+    for one in findings:
+        if one.part != part:
+            say(*([""] if part else []), one.part, sep="\n")
+            part = one.part
+        say(f"  {one.name:<14}{'' if one.good else 'PROBLEM: '}{one.told}")
+        bad += [] if one.good else [one.name]
+    say("", f"problems: {', '.join(bad)}" if bad else "all is well", sep="\n")
+    return not bad
 
 
 def show_records(records: Sequence[Record]) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.colors import Floats, blend, to_float
+from gradcam_hooks.images.opencv import opencv
 from gradcam_hooks.results import regions
 from gradcam_hooks.results.drawing.axes import Axes, Span, Tick, beside, ticks, write
 from gradcam_hooks.results.drawing.style import Style
@@ -212,7 +213,7 @@ def _covered(line: Floats, limits: tuple[float, float], tall: int) -> Floats:
 
     Drawn at twice the size and averaged, because OpenCV's own smooth lines are beaded.
     """
-    import cv2
+    cv2 = opencv()
 
     low, high = limits
     finite = np.isfinite(line)

@@ -12,10 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
 
-import numpy as np
-
 from gradcam_hooks.errors import InputError, OptionError
-from gradcam_hooks.images.colors import DEFAULT_COLORMAP, blend
+from gradcam_hooks.images.colors import DEFAULT_COLORMAP, check_blend
 from gradcam_hooks.results.drawing.axes import Axes
 from gradcam_hooks.results.regions import Cut
 
@@ -82,8 +80,7 @@ class Style(Cut):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        pixel = np.zeros((1, 1, 3))
-        blend(pixel, pixel[..., 0], alpha=self.alpha, colormap=self.colormap)  # or raises
+        check_blend(self.alpha, self.colormap)
         cuts = (self.threshold, self.method, self.quantile) != (None, "threshold", None)
         if cuts and not (self.boxes or self.contours):
             raise InputError(
