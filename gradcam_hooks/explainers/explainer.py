@@ -89,9 +89,9 @@ class Explainer:
             probabilities is what went into its last softmax or sigmoid.
         image: which input the map lies on, where there are several: an argument's name or index,
             or the way into it, as in ``"batch.image"``; by default the first with space.
-        layout: ``"channels-first"``, ``"channels-last"`` or ``"tokens"`` (and two rarer orders of
-            tokens, see `layouts.Layout`), or with the grid of the tokens, ``"tokens:8x14x14"``;
-            by default inferred.
+        layout: which axes the layer's activation has, as in ``"b 1+(h w) c"``; by default read off
+            shapes and modules, or asked of the network, and told in ``result.layouts``.
+        axes: the same of the input, as in ``"b t c h w"``.
         fuse: how the maps of several layers become one, a name of `maps.FUSIONS`; by default
             their mean, or the method's own way.
         call: for a layer that runs several times in one forward pass: which call, from 0, or
@@ -107,6 +107,10 @@ class Explainer:
             found by running it on pictures of coordinates. By default what the network tells of
             itself, else squashed to its size, or 224x224, and normalised with ImageNet's mean and
             standard deviation; ``result.notes`` say which.
+        differentiable: whether the maps stay in the graph, so that a loss can be made of them.
+        sampler: `Noise`, `Integrate` or `Augment`: the method's mean over versions of the image.
+        generator: of random numbers, for the methods that draw some; by default one with seed 0.
+        progress: called with how many passes are done and how many there are in all.
 
     What is explained is what the layer's ``forward`` returned, ahead of the hooks that others have
     on it; a hook that puts something else in its place is part of what follows the layer.

@@ -40,7 +40,7 @@ class Diagnosis(str):
         return self
 
 
-_MESSAGES = {
+MESSAGES = {
     "ok": "",
     "all-negative": (
         "every position speaks against this class, so nothing is left after the ReLU. The signed "
@@ -108,7 +108,7 @@ def diagnose(
             word = "zero-gradient"
         elif is_blank:
             word = "all-negative" if is_negative else "constant"
-        words.append(Diagnosis(word, f"{_MESSAGES[word]} {hints.get(word, '')}".strip()))
+        words.append(Diagnosis(word, f"{MESSAGES[word]} {hints.get(word, '')}".strip()))
     return words
 
 

@@ -26,6 +26,11 @@ EXTRAS: Mapping[str, str] = {
     "watch": "explanations in TensorBoard and Lightning",
     "volumes": "volumes as NIfTI",
     "bands": "TIFF of many bands",
+    "metrics": "metrics over batches",
+    "figures": "figures as PDF and SVG",
+    "trackers": "explanations in Weights & Biases and MLflow",
+    "dicom": "scans as DICOM",
+    "heic": "pictures as HEIC",
     "docs": "building the documentation",
 }
 """What each extra is for; ``dev``, which is all of them, is not told."""
