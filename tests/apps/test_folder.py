@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import gradcam_hooks as gh
 from gradcam_hooks.apps.batch import Folder, Series
 from gradcam_hooks.apps.batch.names import card_name
+from gradcam_hooks.apps.batch.results import Results
 from gradcam_hooks.apps.cli import app
 from gradcam_hooks.apps.report import entries_of, write_report
 from tests.support.runs_on_disk import NET, contents, lines, noise, small_job
@@ -359,3 +360,21 @@ def test_a_disk_that_takes_no_more_is_told_by_name_and_nothing_half_is_left(tmp_
     done = full(50)  # no room for any record
     assert done.stderr.splitlines()[-1].startswith("OSError: [Errno 27] File too large: '")
     assert (tmp_path / "out" / "results.jsonl").read_bytes() == before
+
+
+@posix
+def test_a_journal_that_finds_no_room_is_told_by_name(tmp_path):
+    """As it is written, and once more as it is closed."""
+    import resource
+
+    results = Results(Folder(tmp_path / "out"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with results.folder.held():
+        results.begin([])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        try:
+            for step in (lambda: results.touch("x" * 200), lambda: results.finish([])):
+                with pytest.raises(OSError, match=r"File too large: '.*journal\.jsonl'"):
+                    step()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -37,9 +37,9 @@ def locked(path: Path) -> Iterator[None]:
     """
     file = _open(path)
     try:
-        file.truncate(0)
-        file.write(str(os.getpid()))  # for the message alone
-        file.flush()
+        with contextlib.suppress(OSError):  # a full disk: it is for the message alone
+            file.truncate(0)
+            os.write(file.fileno(), str(os.getpid()).encode("ascii"))
         yield
     finally:
         if sys.platform != "win32":

@@ -77,7 +77,8 @@ class Results:
     def begin(self, known: Iterable[Record]) -> None:
         """Open the journal behind what is known."""
         self._write(known)
-        self._open = self.journal.open("w", encoding="ascii")
+        with naming(self.journal):
+            self._open = self.journal.open("w", encoding="ascii")
 
     def touch(self, place: str) -> None:
         """Say that a picture's overlay is about to be made: what is known of it holds no longer."""
@@ -90,13 +91,15 @@ class Results:
     def sync(self) -> None:
         """Have the journal's lines on the disk, so that they outlive a power cut too."""
         if self._open is not None:
-            os.fsync(self._open.fileno())
+            with naming(self.journal):
+                os.fsync(self._open.fileno())
 
     def finish(self, records: Iterable[Record]) -> None:
         """Write `results.jsonl` whole, and only then remove the journal."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        journal, self._open = self._open, None
+        if journal is not None:
+            with naming(self.journal):  # a line that found no room is tried once more
+                journal.close()
         self._write(records)
         self.journal.unlink(missing_ok=True)
 
