@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gradcam_hooks.errors import InputError, LayerError, LayoutError
 from gradcam_hooks.layout.auto import finer_than, reached
+from gradcam_hooks.layout.placement import Placement
 from gradcam_hooks.layout.table import first_non_finite
 from gradcam_hooks.maps import finish_telling, fuse
 from gradcam_hooks.methods import Method
@@ -36,6 +37,7 @@ from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.runs.belonging import output_axes
 from gradcam_hooks.runs.run import Asked, NoPath, Run, look, summed
 from gradcam_hooks.runs.samplers import Sampler
+from gradcam_hooks.runs.saturation import saturated
 from gradcam_hooks.targets import Target, select
 
 __all__ = ["Question", "answer"]
@@ -87,7 +89,15 @@ def answer(
     causes = _Causes(question, run, raws, inputs, target)
     flat = [raw.detach().flatten(0, scores.ndim - 1) for raw in raws]
     hints = causes.hints(zero, blank, probability)
-    words = diagnose(flat, zero.flatten(), blank.flatten(), scores.detach().flatten(), hints)
+    rounded = saturated(run, probability) if row.needs_gradients else torch.zeros_like(zero)
+    words = diagnose(
+        flat,
+        zero.flatten(),
+        blank.flatten(),
+        scores.detach().flatten(),
+        hints,
+        saturated=rounded.flatten(),
+    )
     return Explanation(
         maps=maps,
         raw=raws[0] if len(raws) == 1 else tuple(raws),
@@ -103,6 +113,7 @@ def answer(
         logits=class_logits(run.chosen, run.batch),
         multi_label=run.asked.multi_label,
         image=run.image,
+        place=_place(question, run),
         along=output_axes(run),
     )
 
@@ -163,7 +174,7 @@ def _finished(question: Question, run: Run, raws: list[Tensor]) -> tuple[Tensor,
             "fuse='lnorm' compares layers at their own resolution, and this network does not see "
             "the pictures as they are: it crops, pads or turns them. Take another: fuse='product'."
         )
-    place = None if question.row.looks == "input" else run.place  # a map of the input lies on it
+    place = _place(question, run)
     with (
         switched(EXACT_PRODUCTS),
         _uncast(scores),
@@ -179,6 +190,11 @@ def _finished(question: Question, run: Run, raws: list[Tensor]) -> tuple[Tensor,
         maps = maps.masked_fill(broken.view(*broken.shape, *[1] * len(size)), 0)
         blank |= broken
     return maps, blank
+
+
+def _place(question: Question, run: Run) -> Placement | None:
+    """Where the layer's map lies on the input; a map of the input lies on it as it is."""
+    return None if question.row.looks == "input" else run.place
 
 
 @dataclass(frozen=True)
@@ -198,6 +214,7 @@ class _Causes:
         if coarse and self.question.row.looks == "layer":
             finer = finer_than(asked.model, self.inputs, is_coarse)
             hints["coarse"] = f"{finer!r} is finer." if finer else ""
+        hints["saturated"] = PROBABILITY_HINT.format(kind=squashed) if squashed else ""
         if not bool(blank.any()):
             return hints
         if not all(bool(one.isfinite().all()) for one in (self.run.scores, *self.raws)):

@@ -14,13 +14,15 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from gradcam_hooks.checks import check_count
+from gradcam_hooks.defaults import DEFAULT_ALPHA
 from gradcam_hooks.errors import GradCamHooksError, InputError, LayerNotFound, MethodNotFound
 from gradcam_hooks.explainers import Explainer, MethodSpec, explain, explainer_class
+from gradcam_hooks.images.palettes import Colormap
 from gradcam_hooks.methods import METHODS, Method
 from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.network.modules import LayerSpec
-from gradcam_hooks.results.comparison import Cell, Comparison
-from gradcam_hooks.results.drawing import Style
+from gradcam_hooks.results.comparison import CELL_HEIGHT, Cell, Comparison
+from gradcam_hooks.results.drawing import Opacity, Style
 from gradcam_hooks.results.facts import class_word
 from gradcam_hooks.targets import AllClasses, Target, TopK
 
@@ -40,9 +42,15 @@ def compare(
     methods: Sequence[MethodSpec] | MethodSpec | None = None,
     layers: Sequence[LayerSpec] | None = None,
     targets: Sequence[Target] | TopK | AllClasses | None = None,
-    alpha: float = 0.5,
-    colormap: str | None = None,
+    alpha: float = DEFAULT_ALPHA,
+    opacity: Opacity = "map",
+    colormap: Colormap | None = None,
+    signed: bool = False,
+    colorbar: bool = False,
+    style: Style | None = None,
     columns: int | None = None,
+    cell_height: int = CELL_HEIGHT,
+    caption: bool = True,
     **options: object,
 ) -> Comparison:
     """Explain images in several ways, side by side: every method, layer and target named.
@@ -58,9 +66,15 @@ def compare(
         layers: by default ``["auto"]``. Each is a layer, or several that are fused.
         targets: class numbers, labels or functions; or `TopK`, or `AllClasses`. By default the
             predicted class.
-        alpha: the maps' weight in the figure.
+        alpha: the maps' weight in the figure, as `Style`'s, as the next four.
+        opacity: whether that follows the map.
         colormap: the maps' colours.
+        signed: whether the raw maps are drawn with their sign.
+        colorbar: whether the scale stands on the right.
+        style: how the maps are drawn, in place of these.
         columns: how many cells side by side, where one thing alone varies.
+        cell_height: of each picture, in pixels at most.
+        caption: whether each cell says below what it is; titles of rows and columns stay.
         options: `Explainer`'s, and those of the methods: each goes to the methods that have it.
 
     Returns:
@@ -83,7 +97,10 @@ def compare(
     """
     if columns is not None:
         check_count(columns, "columns=", error=InputError)
-    style = Style().but(alpha=alpha, colormap=colormap)
+    check_count(cell_height, "cell_height=", error=InputError)
+    drawn = style or Style().but(
+        alpha=alpha, opacity=opacity, colormap=colormap, signed=signed, colorbar=colorbar
+    )
     usual = _METHODS if layers is None and targets is None else ("gradcam",)
     quick = methods == "all"
     kinds = _kinds(list(METHODS) if quick else usual if methods is None else methods)
@@ -109,7 +126,9 @@ def compare(
     if len(errors) == len(cells):
         raise errors[0]
     shape = (len(kinds), len(places), len(asked))
-    return Comparison(tuple(cells), shape, columns, style, images=tuple(pictures))
+    return Comparison(
+        tuple(cells), shape, columns, drawn, tuple(pictures), caption=caption, height=cell_height
+    )
 
 
 def _kinds(methods: Sequence[MethodSpec] | MethodSpec) -> list[type[Explainer]]:

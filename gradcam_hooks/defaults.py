@@ -5,13 +5,16 @@ Plain values; this file imports nothing, so that the help need not wait for PyTo
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT_COLORMAP", "MAX_PIXELS"]
+__all__ = ["DEFAULT_ALPHA", "DEFAULT_COLORMAP", "MAX_PIXELS"]
 
 DEFAULT_COLORMAP = "inferno"
 """Perceptually even, and from black up: it leaves a photograph legible where the map is low.
 
 (viridis is as even, but its greens hardly stand out from a photograph.)
 """
+
+DEFAULT_ALPHA = 0.7
+"""Where the map is highest: its colour is seen, and the picture beneath as well."""
 
 MAX_PIXELS = 64_000_000
 """Pixels of a picture at most, where nothing else is said: drawing takes 90 bytes for each."""

@@ -18,7 +18,17 @@ from torch.nn import functional
 
 from gradcam_hooks.layout.placement import Placement
 
-__all__ = ["FUSIONS", "enlarge", "finish", "finish_telling", "fuse", "minmax", "resize", "spread"]
+__all__ = [
+    "FUSIONS",
+    "enlarge",
+    "finish",
+    "finish_telling",
+    "fuse",
+    "minmax",
+    "resize",
+    "signed",
+    "spread",
+]
 
 _ROUNDING = 8
 """A spread of this many units of rounding of the map's largest value is no evidence."""
@@ -161,6 +171,25 @@ def finish_telling(
         living.append(one)
     whole = torch.cat(parts) if maps is None else maps
     return whole.view(*lead, *size), ~torch.cat(living).view(lead)
+
+
+def signed(raw: Tensor, size: Sequence[int], place: Placement | None = None) -> Tensor:
+    """``resize(raw / max |raw|)`` in float32: ``(..., *layer_space)`` to ``(..., *size)``.
+
+    In [-1, 1] with the sign that it had; a map with a value that is not finite is all zeros.
+
+    >>> signed(torch.tensor([[1.0, -4.0], [0.0, 0.0]]), (2,))
+    tensor([[ 0.2500, -1.0000],
+            [ 0.0000,  0.0000]])
+    """
+    lead = raw.shape[: raw.ndim - len(size)]
+    exact = raw if raw.dtype == torch.float64 else raw.float()
+    flat = exact.reshape(-1, *raw.shape[len(lead) :])
+    most = flat.flatten(1).abs().amax(1)
+    alive = most.isfinite() & (most > 0)
+    scale = torch.where(alive, most, 1).view(-1, *[1] * len(size))
+    unit = torch.where(alive.view_as(scale), flat / scale, 0).float()
+    return enlarge(unit, size, place).reshape(*lead, *size)
 
 
 def _unit(raw: Tensor, precision: torch.dtype | None) -> Tensor:

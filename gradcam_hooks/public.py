@@ -34,7 +34,7 @@ from gradcam_hooks.methods import METHODS, Method, method
 from gradcam_hooks.models import LoadedModel, load_model
 from gradcam_hooks.results.comparison import Comparison
 from gradcam_hooks.results.diagnosis import Diagnosis
-from gradcam_hooks.results.drawing import Axes, Style
+from gradcam_hooks.results.drawing import CLASSIC, Axes, Style
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.runs.samplers import Augment, Integrate, Noise
 from gradcam_hooks.targets import (
@@ -54,6 +54,7 @@ from gradcam_hooks.targets import (
 )
 
 __all__ = [
+    "CLASSIC",
     "METHODS",
     "AllClasses",
     "Augment",

@@ -24,7 +24,6 @@ except ModuleNotFoundError as error:
         "which scripts/demo makes"
     )
 
-MAP_WEIGHT = 0.7
 PER_ROW = 4
 
 
@@ -74,7 +73,7 @@ def main() -> int:
             path = asked.out / f"{drawn}.jpg"
             result = cam(image)
             with folder.write(path.name) as part:
-                result.save(part, alpha=MAP_WEIGHT, colormap="jet")
+                result.save(part, style=gh.CLASSIC)
             print(f"{path}  {picture}")
             for word in result.diagnosis:
                 if isinstance(word, gh.Diagnosis) and word != "ok":

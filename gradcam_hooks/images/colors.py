@@ -2,13 +2,12 @@
 
 Everything is RGB and float in [0, 1] until the moment it is written: nothing is divided by its
 own maximum, so a dim picture stays dim, and nothing is multiplied as 8-bit integers, which
-overflow. OpenCV gives the colour maps. This file knows arrays: no picture file, no model.
+overflow. What colours a name stands for is told in `palettes`. This file knows arrays: no picture
+file, no model.
 """
 
 from __future__ import annotations
 
-import difflib
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +17,12 @@ from gradcam_hooks.checks import check_range
 from gradcam_hooks.defaults import DEFAULT_COLORMAP
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.opencv import opencv
+from gradcam_hooks.images.palettes import (
+    COLORMAPS,
+    Colormap,
+    Floats,
+    colour_table,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,24 +31,13 @@ __all__ = [
     "COLORMAPS",
     "DEFAULT_COLORMAP",
     "blend",
-    "check_blend",
     "colorize",
     "to_float",
     "to_uint8",
 ]
 
-Floats = npt.NDArray[np.float32]
-
 _STRIP = 1_000_000
 """Pixels coloured at once: each takes 50 bytes on the way."""
-
-COLORMAPS: tuple[str, ...] = (
-    "autumn", "bone", "cividis", "cool", "deepgreen", "hot", "hsv", "inferno", "jet", "magma",
-    "ocean", "parula", "pink", "plasma", "rainbow", "spring", "summer", "turbo", "twilight",
-    "twilight_shifted", "viridis", "winter",
-)  # fmt: skip
-"""The colour maps, by the names OpenCV gives them."""
-
 
 _OUTLINE = 1.0  # white
 
@@ -81,12 +75,12 @@ def to_uint8(rgb: npt.ArrayLike) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def colorize(values: npt.ArrayLike, colormap: str = DEFAULT_COLORMAP) -> Floats:
-    """A map in colours: linear between the 256 entries of OpenCV's table.
+def colorize(values: npt.ArrayLike, colormap: Colormap = DEFAULT_COLORMAP) -> Floats:
+    """A map in colours: linear between the 256 entries of the colour map's table.
 
     Args:
         values: a map in [0, 1], any shape.
-        colormap: one of `COLORMAPS`.
+        colormap: one of `COLORMAPS`, another name of matplotlib's, or a colormap object.
 
     Returns:
         float32 RGB in [0, 1], the shape of `values` with 3 channels behind.
@@ -97,7 +91,7 @@ def colorize(values: npt.ArrayLike, colormap: str = DEFAULT_COLORMAP) -> Floats:
     >>> colorize([[0.0, 1.0]], "hot").tolist()
     [[[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]]
     """
-    table = _table(_checked_name(colormap))
+    table = colour_table(colormap)
     position = _unit("the map", values) * 255
     low = position.astype(np.intp)
     weight = (position - low.astype(np.float32))[..., None]
@@ -113,8 +107,8 @@ def blend(
     image: npt.ArrayLike,
     heat: npt.ArrayLike,
     *,
-    alpha: float = 0.5,
-    colormap: str = DEFAULT_COLORMAP,
+    alpha: float | Floats = 0.5,
+    colormap: Colormap = DEFAULT_COLORMAP,
     seen: npt.NDArray[np.bool_] | None = None,
 ) -> Floats:
     """A picture with a map laid over it: `image * (1 - alpha) + colour(heat) * alpha`.
@@ -122,8 +116,9 @@ def blend(
     Args:
         image: RGB floats in [0, 1], `(height, width, 3)`.
         heat: the map in [0, 1], `(height, width)`.
-        alpha: the map's weight in [0, 1]; 0 is the picture alone, 1 the map alone.
-        colormap: one of `COLORMAPS`.
+        alpha: the map's weight in [0, 1]; 0 is the picture alone, 1 the map alone. An array
+            ``(height, width)`` is the weight of each pixel.
+        colormap: as `colorize` takes it.
         seen: True where the network saw the picture, `(height, width)`. Elsewhere the picture
             stays as it is; the border is a thin white line, just inside what was seen.
 
@@ -145,11 +140,11 @@ def blend(
             f"the map has the shape {np.shape(heat)}, and the image {size}; "
             "Geometry.place puts a map of the input's size on the original picture"
         )
-    check_blend(alpha, colormap)
-    mixed: Floats = picture * np.float32(1 - alpha)
+    weight = np.broadcast_to(_weight(alpha, size)[..., None], (*size, 1))
+    mixed: Floats = picture * (1 - weight)
     heat, step = np.asarray(heat), 1 + _STRIP // max(size[1], 1)
     for rows in (slice(start, start + step) for start in range(0, size[0], step)):
-        mixed[rows] += colorize(heat[rows], colormap) * np.float32(alpha)
+        mixed[rows] += colorize(heat[rows], colormap) * weight[rows]
     if seen is None:
         return mixed
     if seen.shape != size or seen.dtype != np.bool_:
@@ -161,14 +156,13 @@ def blend(
     return mixed
 
 
-def check_blend(alpha: float, colormap: str) -> None:
-    """Whether `blend` takes these; the colours themselves are not needed yet.
-
-    Raises:
-        InputError: the weight is not in [0, 1], or there is no such colour map.
-    """
-    check_range(alpha, "alpha", 0, 1, ends="[]", what="the map's weight,", error=InputError)
-    _checked_name(colormap)
+def _weight(alpha: float | Floats, size: tuple[int, ...]) -> Floats:
+    """The map's weight as an array: of no axes, or of the picture's two."""
+    if not isinstance(alpha, np.ndarray):
+        check_range(alpha, "alpha", 0, 1, ends="[]", what="the map's weight,", error=InputError)
+    elif alpha.shape != size:
+        raise InputError(f"alpha= has the shape {alpha.shape}, and the image {size}.")
+    return _unit("alpha", np.asarray(alpha, np.float32))
 
 
 def _inner_border(seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -196,22 +190,3 @@ def _unit(name: str, values: npt.ArrayLike) -> Floats:
             "scale it first (a map by its minimum and maximum)"
         )
     return array.astype(np.float32).clip(0, 1)
-
-
-def _checked_name(colormap: str) -> str:
-    name = colormap.lower()
-    if name in COLORMAPS:
-        return name
-    close = difflib.get_close_matches(name, COLORMAPS, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(repr(match) for match in close)}? " if close else ""
-    raise InputError(f"no colour map {colormap!r}; {hint}There are: {', '.join(COLORMAPS)}")
-
-
-@cache
-def _table(name: str) -> Floats:
-    cv2 = opencv()
-    steps = np.arange(256, dtype=np.uint8)[:, None]
-    bgr = cv2.applyColorMap(steps, getattr(cv2, f"COLORMAP_{name.upper()}"))[:, 0]
-    table = to_float(bgr[:, ::-1])
-    table.flags.writeable = False  # every caller shares it
-    return table

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-__all__ = ["lettered", "letters", "text_width"]
+__all__ = ["Written", "lettered", "letters", "text_width", "written"]
 
 _FONTS = (
     "DejaVuSans.ttf",
@@ -34,6 +35,7 @@ _FONTS = (
     "Arial Unicode.ttf",
     "msyh.ttc",
 )
+_STEP = 1.32  # from line to line, of the size of the letters
 _STRONG, _SOFT = 24, 96  # grey: the first line, and the others
 
 
@@ -68,19 +70,49 @@ def lettered(
     """
     from PIL import Image, ImageDraw
 
-    margin = _margin(size)
-    step = round(size * 1.32)
-    written = []
+    found = written(lines, width, size)
+    tall = height or _margin(size) + round(size * _STEP) * len(found) + _margin(size)
+    paper = Image.new("L", (width, tall), ground)
+    draw = ImageDraw.Draw(paper)
+    for one in found:
+        draw.text((one.left, one.top), one.text, fill=one.ink, font=one.font)
+    return np.repeat(to_float(np.asarray(paper))[..., None], 3, axis=2)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A line of text where it stands.
+
+    Attributes:
+        text: what is written.
+        top: of its letters' line, in pixels from the paper's top.
+        left: in pixels from the paper's left.
+        ink: its grey, from 0 to 255.
+        font: Pillow's.
+    """
+
+    text: str
+    top: int
+    left: int
+    ink: int
+    font: Font
+
+    @property
+    def width(self) -> float:
+        """In pixels."""
+        return float(self.font.getlength(self.text))
+
+
+def written(lines: Sequence[str], width: int, size: int) -> list[Written]:
+    """Lines of text, wrapped to a width, as `lettered` paints them."""
+    margin, step = _margin(size), round(size * _STEP)
+    found: list[Written] = []
     for number, line in enumerate(lines):
         text, font = _fitting(_clean(line), size)
         ink = _STRONG if number == 0 else _SOFT
-        written += [(part, font, ink) for part in _wrapped(text, font, width - 2 * margin)]
-    tall = height or margin + step * len(written) + margin
-    paper = Image.new("L", (width, tall), ground)
-    draw = ImageDraw.Draw(paper)
-    for number, (part, font, ink) in enumerate(written):
-        draw.text((margin, margin + number * step), part, fill=ink, font=font)
-    return np.repeat(to_float(np.asarray(paper))[..., None], 3, axis=2)
+        for part in _wrapped(text, font, width - 2 * margin):
+            found.append(Written(part, margin + len(found) * step, margin, ink, font))
+    return found
 
 
 def text_width(line: str, size: int) -> int:

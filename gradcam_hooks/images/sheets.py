@@ -7,17 +7,19 @@ aspect. Columns are as wide as their widest cell.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from gradcam_hooks.images.lettering import lettered, text_width
+from gradcam_hooks.images.lettering import text_width
 from gradcam_hooks.images.opencv import opencv
+from gradcam_hooks.images.pages import Page, Part, Text, above, beside
 
 if TYPE_CHECKING:
     from gradcam_hooks.images.colors import Floats
 
-__all__ = ["captioned", "in_rows", "sheet"]
+__all__ = ["captioned", "contact", "in_rows", "sheet", "subtitled"]
 
 _T = TypeVar("_T")
 
@@ -41,10 +43,27 @@ def sheet(
     least: int = _LEAST,
     gap: int = _GAP,
 ) -> Floats:
-    """Rows of pictures ``(height, width, 3)`` as one picture on white.
+    """Rows of pictures ``(height, width, 3)`` as one picture on white; see `contact`."""
+    page = contact(
+        rows, captions=captions, columns=columns, titles=titles, most=most, least=least, gap=gap
+    )
+    return page.pixels()
+
+
+def contact(
+    rows: Sequence[Sequence[Part]],
+    *,
+    captions: Sequence[Sequence[Sequence[str]]] | None = None,
+    columns: Sequence[str] = (),
+    titles: Sequence[str] = (),
+    most: int = _MOST,
+    least: int = _LEAST,
+    gap: int = _GAP,
+) -> Page:
+    """Rows of cells as one page.
 
     Args:
-        rows: the cells.
+        rows: the cells: pictures ``(height, width, 3)``, or text in the place of one.
         captions: lines of text below each cell.
         columns: a title above each column.
         titles: a title on the left of each row.
@@ -52,33 +71,30 @@ def sheet(
         least: the width of a column with text in pixels at least.
         gap: the pixels between cells.
     """
-    height = min(most, max(cell.shape[0] for row in rows for cell in row))
-    cells = [[_at_height(cell, height) for cell in row] for row in rows]
+    tall = [cell.shape[0] for row in rows for cell in row if not isinstance(cell, Text)]
+    height = min(most, max(tall, default=most))
+    cells = [[Page.of(_at_height(cell, height)) for cell in row] for row in rows]
     text = captions is not None or bool(columns)
     widths = [least if text else 0] * max(map(len, cells))
     for row in cells:
         for i, cell in enumerate(row):
-            widths[i] = max(widths[i], cell.shape[1])
-    bands = [_beside(row, widths, gap) for row in cells]
+            widths[i] = max(widths[i], cell.width)
+    bands = [_columned(row, widths, gap) for row in cells]
     if captions is not None:
         bands = [
-            np.concatenate([band, _written(lines, widths, gap)])
+            above([band, _written(lines, widths, gap)])
             for band, lines in zip(bands, captions, strict=True)
         ]
     if titles:
         wide = min(_LEAST, max(text_width(title, _SIZE + 2) for title in titles))
         bands = [
-            np.concatenate(
-                [lettered([title], wide, size=_SIZE + 2, height=len(band)), band], axis=1
-            )
+            beside([Page.of(Text((title,), wide, _SIZE + 2, band.height)), band])
             for title, band in zip(titles, bands, strict=True)
         ]
     if columns:
         heading = _written([[title] for title in columns], widths, gap, _SIZE + 2)
-        left = bands[0].shape[1] - heading.shape[1]
-        bands.insert(0, np.pad(heading, ((0, 0), (left, 0), (0, 0)), constant_values=1))
-    space = np.ones((gap, bands[0].shape[1], 3), np.float32)
-    return np.concatenate([part for band in bands for part in (space, band)][1:])
+        bands.insert(0, heading.at(0, bands[0].width - heading.width))
+    return above(bands, gap)
 
 
 def in_rows(cells: Sequence[_T], wide: int) -> list[Sequence[_T]]:
@@ -92,38 +108,37 @@ def in_rows(cells: Sequence[_T], wide: int) -> list[Sequence[_T]]:
 
 def captioned(rgb: Floats, lines: Sequence[str], size: int) -> Floats:
     """A picture with lines of text on a strip below it; a narrow one is set on wider paper."""
-    width = max(rgb.shape[1], 16 * size)
-    strip = lettered(lines, width, size=size)
-    beside = width - rgb.shape[1]
-    return np.concatenate([np.pad(rgb, ((0, 0), (0, beside), (0, 0)), constant_values=1), strip])
+    return subtitled(Page.of(rgb), lines, size).pixels()
 
 
-def _at_height(cell: Floats, height: int) -> Floats:
+def subtitled(page: Page, lines: Sequence[str], size: int) -> Page:
+    """The same of a page."""
+    return above([page, Page.of(Text(tuple(lines), max(page.width, 16 * size), size))])
+
+
+def _at_height(cell: Part, height: int) -> Part:
     cv2 = opencv()
-
+    if isinstance(cell, Text):
+        return replace(cell, tall=height)
     width = max(1, round(cell.shape[1] * height / cell.shape[0]))
     how = cv2.INTER_AREA if cell.shape[0] > height else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(cell, (width, height), interpolation=how), np.float32).clip(0, 1)
 
 
-def _beside(cells: Sequence[Floats], widths: Sequence[int], gap: int) -> Floats:
-    """Cells of one height in their columns, on white."""
-    band = np.ones((cells[0].shape[0], sum(widths) + gap * (len(widths) - 1), 3), np.float32)
-    left = 0
-    for cell, width in zip(cells, widths, strict=False):
-        band[:, left : left + cell.shape[1]] = cell
-        left += width + gap
-    return band
+def _columned(cells: Sequence[Page], widths: Sequence[int], gap: int) -> Page:
+    """Cells in their columns, on a band that has all columns."""
+    placed = [cell.sized(cell.height, wide) for cell, wide in zip(cells, widths, strict=False)]
+    return beside(placed, gap).sized(
+        max(cell.height for cell in cells), sum(widths) + gap * (len(widths) - 1)
+    )
 
 
 def _written(
     texts: Sequence[Sequence[str]], widths: Sequence[int], gap: int, size: int = _SIZE
-) -> Floats:
+) -> Page:
     """A band of text, in the same columns."""
-    cells = [lettered(lines, width, size=size) for lines, width in zip(texts, widths, strict=False)]
-    tall = max(cell.shape[0] for cell in cells)
-    level = [
-        np.pad(cell, ((0, tall - cell.shape[0]), (0, 0), (0, 0)), constant_values=1)
-        for cell in cells
+    cells = [
+        Page.of(Text(tuple(lines), width, size))
+        for lines, width in zip(texts, widths, strict=False)
     ]
-    return _beside(level, widths, gap)
+    return _columned(cells, widths, gap)

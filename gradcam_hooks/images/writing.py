@@ -1,13 +1,16 @@
 """Pictures written: RGB to a file, whole or not at all, in whatever format its suffix says.
 
-Knows pixels and files. Pillow is imported where it is used.
+Knows pages, pixels and files. Pillow is imported where it is used, and matplotlib, which writes the
+text of a PDF where it is installed.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 import os
 import zlib
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +21,21 @@ from gradcam_hooks.errors import ImageError, InputError
 from gradcam_hooks.images.colors import to_float, to_uint8
 from gradcam_hooks.images.encoding import png
 from gradcam_hooks.images.files import write_whole
+from gradcam_hooks.images.pages import Page
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["save_image"]
+    from gradcam_hooks.images.lettering import Written
+
+__all__ = ["save_image", "save_page"]
+
+
+_BASE = 1.0
+"""How far below its top a line stands, of the size of its letters."""
+
+_NARROWER = 0.86
+"""matplotlib's letters are as much wider than Pillow's."""
 
 
 def save_image(path: str | os.PathLike[str], rgb: npt.ArrayLike | Image.Image) -> None:
@@ -41,10 +54,23 @@ def save_image(path: str | os.PathLike[str], rgb: npt.ArrayLike | Image.Image) -
     """
     from PIL import Image
 
-    path = Path(path)
-    pixels = np.asarray(rgb) if isinstance(rgb, Image.Image) else to_uint8(rgb)
+    pixels = to_float(np.asarray(rgb)) if isinstance(rgb, Image.Image) else np.asarray(rgb)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise InputError(f"expected RGB, (height, width, 3); got {pixels.shape}")
+    save_page(path, Page.of(pixels))
+
+
+def save_page(path: str | os.PathLike[str], page: Page) -> None:
+    """Write a page, whole or not at all, as `save_image` does.
+
+    In SVG its text is text; so it is in PDF where matplotlib is installed, with its font embedded.
+
+    Raises:
+        ImageError: Pillow writes no such format, or the file cannot be written.
+    """
+    from PIL import Image
+
+    path = Path(path)
     suffix = path.suffix.lower()
     kind = "SVG" if suffix == ".svg" else Image.registered_extensions().get(suffix)
     if kind is None or kind not in {*Image.SAVE, "SVG"}:
@@ -59,23 +85,75 @@ def save_image(path: str | os.PathLike[str], rgb: npt.ArrayLike | Image.Image) -
     }
     try:
         with write_whole(path) as part:
-            if kind in ("PDF", "SVG"):
-                part.write_bytes(_pdf(pixels) if kind == "PDF" else _svg(pixels))
+            if kind == "SVG":
+                part.write_bytes(_svg(page))
+            elif kind == "PDF":
+                part.write_bytes(_pdf_with_text(page) or _pdf(to_uint8(page.pixels())))
             else:
-                Image.fromarray(pixels).save(part, format=kind, **options.get(kind, {}))
+                page.image().save(part, format=kind, **options.get(kind, {}))
     except (OSError, ValueError) as error:
         raise ImageError(f"'{path}' cannot be written: {error}") from error
 
 
-def _svg(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """A drawing of one picture, without loss."""
-    height, width = pixels.shape[:2]
-    data = base64.b64encode(png(to_float(pixels))).decode()
+def _svg(page: Page) -> bytes:
+    """A drawing of pictures without loss, and of text that can be selected."""
+    drawn = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{page.width}" height="{page.height}" '
+        f'viewBox="0 0 {page.width} {page.height}" font-family="sans-serif" xml:space="preserve">'
+    ]
+    if any(page.texts()):
+        drawn.append(f'<rect width="{page.width}" height="{page.height}" fill="#fff"/>')
+    for top, left, picture in page.pictures():
+        data = base64.b64encode(png(picture)).decode()
+        drawn.append(
+            f'<image x="{left}" y="{top}" width="{picture.shape[1]}" height="{picture.shape[0]}" '
+            f'href="data:image/png;base64,{data}"/>'
+        )
+    drawn += [
+        _svg_line(top, left, text.size, one)
+        for top, left, text in page.texts()
+        for one in text.written()
+    ]
+    return ("".join(drawn) + "</svg>\n").encode()
+
+
+def _svg_line(top: int, left: int, size: int, one: Written) -> str:
+    """A line of text, as wide as where it is painted, whatever the font."""
+    ink = f"{one.ink:02x}" * 3
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}"><image width="{width}" height="{height}" '
-        f'href="data:image/png;base64,{data}"/></svg>\n'
-    ).encode()
+        f'<text x="{left + one.left}" y="{top + one.top + size * _BASE:.1f}" font-size="{size}" '
+        f'textLength="{one.width:.1f}" lengthAdjust="spacingAndGlyphs" fill="#{ink}">'
+        f"{escape(one.text)}</text>"
+    )
+
+
+def _pdf_with_text(page: Page) -> bytes:
+    """A page of PDF whose text is text; empty where there is none, or no matplotlib to write it."""
+    if not any(page.texts()):
+        return b""
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError:
+        return b""
+    file = io.BytesIO()
+    with rc_context({"pdf.fonttype": 42, "image.composite_image": False}):
+        figure = Figure(figsize=(page.width / 72, page.height / 72), dpi=72)
+        for top, left, picture in page.pictures():
+            lower = page.height - top - picture.shape[0]
+            figure.figimage(to_uint8(picture), left, lower, origin="upper")
+        for top, left, text in page.texts():
+            for one in text.written():
+                figure.text(
+                    (left + one.left) / page.width,
+                    1 - (top + one.top + text.size * _BASE) / page.height,
+                    one.text.replace("$", r"\$"),
+                    fontsize=text.size * _NARROWER,
+                    color=(one.ink / 255,) * 3,
+                    verticalalignment="baseline",
+                )
+        figure.savefig(file, format="pdf", dpi=72)
+    return file.getvalue()
 
 
 def _pdf(pixels: npt.NDArray[np.uint8]) -> bytes:

@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["unscaled"]
+__all__ = ["LEAST", "unscaled"]
 
 _SCALES = tuple(2.0**power for power in (15, 11, 7, 3, 0))
+
+LEAST = 2.0**-24 / _SCALES[0]
+"""The least gradient that is not lost, after the scaling."""
 
 
 def unscaled(

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from gradcam_hooks.errors import GradCamHooksError
-from gradcam_hooks.images.colors import Floats, to_float, to_uint8
+from gradcam_hooks.images.colors import Floats, to_float
+from gradcam_hooks.images.pages import Page, Part, Text
 from gradcam_hooks.methods import METHODS
 from gradcam_hooks.results.drawing import Style
 from gradcam_hooks.results.explanation import Explanation
@@ -25,9 +24,9 @@ from gradcam_hooks.results.facts import Facts
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Cell", "Comparison"]
+__all__ = ["CELL_HEIGHT", "Cell", "Comparison"]
 
-_HEIGHT = 288
+CELL_HEIGHT = 288
 """Of a cell's picture, in pixels at most."""
 
 
@@ -84,6 +83,8 @@ class Comparison:
         columns: how many cells stand side by side where one thing alone varies.
         style: how the maps are drawn.
         images: what the images are called.
+        caption: whether each cell says below what it is.
+        height: of a cell's picture, in pixels at most.
     """
 
     cells: tuple[Cell, ...]
@@ -91,6 +92,8 @@ class Comparison:
     columns: int | None = None
     style: Style = field(default_factory=Style)
     images: tuple[str, ...] = ("image 1",)
+    caption: bool = True
+    height: int = CELL_HEIGHT
 
     @property
     def explanations(self) -> tuple[Explanation, ...]:
@@ -112,9 +115,39 @@ class Comparison:
         last of them from left to right and the others from top to bottom, with titles. Of several
         images each is a row, which begins with the picture, and all else is from left to right.
         """
-        from PIL import Image
+        return self._page().image()
 
-        return Image.fromarray(to_uint8(self._sheet()))
+    def plot(self, ax: object = None) -> Any:
+        """The cells on matplotlib's axes, each under its words.
+
+        Args:
+            ax: an array of ``Axes``, a row for each image and a column for each way to explain it;
+                by default those of a new figure.
+
+        Returns:
+            The array of axes.
+
+        Raises:
+            InputError: there are more or fewer axes than cells.
+            ImportError: there is no matplotlib.
+        """
+        from gradcam_hooks.results.plotting import axes_for, noted
+
+        wide = len(self.cells) // len(self.images)
+        axes = axes_for(ax, len(self.images), wide)
+        for number, (cell, place) in enumerate(zip(self.cells, axes.flat, strict=True)):
+            if cell.explanation is None:
+                noted(place, cell.reason)
+            elif cell.explanation.scores.numel() > 1:
+                place.imshow(self._drawn(cell.explanation))
+                place.set_axis_off()
+            else:
+                cell.explanation.plot(place, style=self.style.but(caption=False))
+            if self.caption:
+                name = [self.images[number // wide]] if len(self.images) > 1 else []
+                words = "\n".join((*name, *_lines(cell, range(3))))
+                place.set_title(words, fontsize="small", loc="left")
+        return axes
 
     def save(self, path: str | Path) -> Path:
         """Write the figure; the suffix says the format.
@@ -122,9 +155,9 @@ class Comparison:
         Raises:
             ImageError: Pillow writes no such format, or the file cannot be written.
         """
-        from gradcam_hooks.images import save_image
+        from gradcam_hooks.images.writing import save_page
 
-        save_image(path, self.figure)
+        save_page(path, self._page())
         return Path(path)
 
     def _repr_png_(self) -> bytes:
@@ -137,60 +170,76 @@ class Comparison:
 
         return figure(self._repr_png_(), repr(self))
 
-    def _sheet(self) -> Floats:
-        from gradcam_hooks.images.sheets import in_rows, sheet
+    def _page(self) -> Page:
+        from gradcam_hooks.results.pages import with_bar
 
-        if len(self.images) > 1:
-            return self._by_image()
+        page = self._by_image() if len(self.images) > 1 else self._of_one()
+        return with_bar(page, self.style, 14)
+
+    def _of_one(self) -> Page:
+        """All cells of one image."""
+        from gradcam_hooks.images.sheets import contact, in_rows
+
         bare = self._drawn(self.explanations[0], bare=True)
-        pictures = [
-            _note(cell.reason, bare) if cell.explanation is None else self._drawn(cell.explanation)
-            for cell in self.cells
-        ]
+        pictures = [self._cell(cell, bare) for cell in self.cells]
         varying = [axis for axis, count in enumerate(self.shape) if count > 1]
         if len(varying) < 2:
             first = varying or [0]
             order = (*first, *(axis for axis in range(3) if axis not in first))
             lines = [("what was explained",), *(_lines(cell, order) for cell in self.cells)]
             wide = self.columns or ceil(sqrt(1.5 * len(lines)))
-            return sheet(
-                in_rows([bare, *pictures], wide), captions=in_rows(lines, wide), most=_HEIGHT
+            return contact(
+                in_rows([bare, *pictures], wide),
+                captions=in_rows(lines, wide) if self.caption else None,
+                most=self.height,
             )
         *down, across = varying
         wide = self.shape[across]
         rest = [axis for axis in range(3) if axis not in varying]
         starts = range(0, len(self.cells), wide)
-        return sheet(
+        lines = [_lines(cell, rest) for cell in self.cells]
+        return contact(
             in_rows(pictures, wide),
-            captions=in_rows([_lines(cell, rest) for cell in self.cells], wide),
+            captions=in_rows(lines, wide) if self.caption else None,
             columns=[self._title(range(i, len(self.cells), wide), (across,)) for i in range(wide)],
             titles=[self._title(range(start, start + wide), down) for start in starts],
-            most=_HEIGHT,
+            most=self.height,
         )
 
-    def _by_image(self) -> Floats:
+    def _by_image(self) -> Page:
         """A row for each image."""
-        from gradcam_hooks.images.sheets import in_rows, sheet
+        from gradcam_hooks.images.sheets import contact, in_rows
 
         wide = len(self.cells) // len(self.images)
         rows = in_rows(self.cells, wide)
         varying = [axis for axis, count in enumerate(self.shape) if count > 1]
         told = [2] if 2 not in varying else []  # the class that each predicts is its own
-        pictures, captions = [], []
+        pictures: list[list[Part]] = []
+        captions: list[list[tuple[str, ...]]] = []
         paper = self._drawn(self.explanations[0], bare=True)
         for name, row in zip(self.images, rows, strict=True):
             known = [cell.explanation for cell in row if cell.explanation is not None]
-            bare = self._drawn(known[0], bare=True) if known else _note(name, paper)
-            drawn = [
-                _note(one.reason, bare) if one.explanation is None else self._drawn(one.explanation)
-                for one in row
-            ]
-            pictures.append([bare, *drawn])
+            bare = self._drawn(known[0], bare=True) if known else None
+            first = _note(name, paper, self.height) if bare is None else bare
+            pictures.append(
+                [first, *(self._cell(one, paper if bare is None else bare) for one in row)]
+            )
             captions.append([(name,), *(_lines(one, told) for one in row)])
         titles = (
             self._title(range(i, len(self.cells), wide), varying or (0,)) for i in range(wide)
         )
-        return sheet(pictures, captions=captions, columns=["", *titles], most=_HEIGHT)
+        return contact(
+            pictures,
+            captions=captions if self.caption else None,
+            columns=["", *titles],
+            most=self.height,
+        )
+
+    def _cell(self, cell: Cell, like: Floats) -> Part:
+        """The map, or why there is none on paper of the size of a picture."""
+        if cell.explanation is None:
+            return _note(cell.reason, like, self.height)
+        return self._drawn(cell.explanation)
 
     def _title(self, cells: Sequence[int], axes: Sequence[int]) -> str:
         """What these cells have in common, in the words of one that was explained if there is."""
@@ -206,11 +255,12 @@ class Comparison:
         from gradcam_hooks.images.encoding import shrunk
         from gradcam_hooks.images.sheets import in_rows, sheet
 
-        (maps,) = explanation.drawn(self.style.but(alpha=0) if bare else self.style)
+        style = self.style.but(alpha=0, signed=False) if bare else self.style
+        (maps,) = explanation.drawn(style)
         if bare or len(maps) == 1:
-            return shrunk(maps[0], 3 * _HEIGHT)
+            return shrunk(maps[0], 3 * self.height)
         rows = in_rows(maps, ceil(sqrt(len(maps))))
-        return sheet(rows, most=max(1, min(_HEIGHT, len(maps[0])) // len(rows) - 8))
+        return sheet(rows, most=max(1, min(self.height, len(maps[0])) // len(rows) - 8))
 
 
 def _lines(cell: Cell, axes: Sequence[int]) -> tuple[str, ...]:
@@ -225,11 +275,8 @@ def _lines(cell: Cell, axes: Sequence[int]) -> tuple[str, ...]:
     return (*words, numbers, *([cell.quick] if cell.quick else []), *wrong)
 
 
-def _note(reason: str, like: Floats) -> Floats:
-    """A cell of paper that says why there is no map, of the size that the others are drawn at."""
-    from gradcam_hooks.images.lettering import lettered
-
-    height = min(_HEIGHT, like.shape[0])
+def _note(reason: str, like: Floats, most: int) -> Text:
+    """A cell of paper that says why there is no map, as wide as the others are."""
+    height = min(most, like.shape[0])
     width = max(176, round(like.shape[1] * height / like.shape[0]))
-    paper = lettered([reason], width, size=13, height=height, ground=238)
-    return np.ascontiguousarray(paper)
+    return Text((reason,), width, 13, height, 238)

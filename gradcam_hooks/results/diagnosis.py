@@ -24,7 +24,7 @@ class Diagnosis(str):
     """A word on one map, with the message behind it.
 
     The words: ``"ok"``, ``"coarse"``, ``"border"``, ``"all-negative"``, ``"zero-gradient"``,
-    ``"constant"``, ``"non-finite"``.
+    ``"constant"``, ``"saturated"``, ``"non-finite"``.
 
     Attributes:
         message: the likely cause and the next step; empty for ``"ok"``.
@@ -65,6 +65,12 @@ MESSAGES = {
         "the map or its score has a NaN or an infinity, so the map is blank. Look for it in the "
         "input and the weights, or run in float32."
     ),
+    "saturated": (
+        "next to no gradient of this score is left, so the map is largely one of rounding: the "
+        "score is a probability that is 1 but for rounding, or its gradients are less than float16 "
+        "holds. Explain the logit (the class itself; output='logits' behind a softmax or sigmoid "
+        "that the model ends in), or run in float32."
+    ),
     "coarse": (
         "the layer has fewer than four cells along every axis, too few to point at anything. Take "
         "an earlier layer or a larger image."
@@ -81,7 +87,13 @@ def is_coarse(space: Sequence[int]) -> bool:
 
 
 def diagnose(
-    raw: Sequence[Tensor], zero: Tensor, blank: Tensor, scores: Tensor, hints: Mapping[str, str]
+    raw: Sequence[Tensor],
+    zero: Tensor,
+    blank: Tensor,
+    scores: Tensor,
+    hints: Mapping[str, str],
+    *,
+    saturated: Tensor | None = None,
 ) -> list[Diagnosis]:
     """A word for each map.
 
@@ -91,6 +103,7 @@ def diagnose(
         blank: whether the finished map is all zeros, bool ``(maps,)``.
         scores: what each map explains, ``(maps,)``.
         hints: by word, what is known of this model beyond the message of that word.
+        saturated: which maps are made of rounding, bool ``(maps,)``; None for none.
     """
     finite = torch.stack([one.flatten(1).isfinite().all(1) for one in raw]).all(0)
     finite &= scores.isfinite()
@@ -98,10 +111,11 @@ def diagnose(
     some = torch.stack([one.flatten(1).amin(1) < 0 for one in raw]).any(0)
     fine = "coarse" if all(is_coarse(one.shape[1:]) for one in raw) else "ok"
     border = torch.stack([_on_border(one) for one in raw]).all(0)
+    rounded = torch.zeros_like(zero) if saturated is None else saturated
     words = []
-    rows = torch.stack([finite, zero, negative & some, blank, border]).T.tolist()
-    for is_finite, is_zero, is_negative, is_blank, is_border in rows:
-        word = "border" if is_border else fine
+    rows = torch.stack([finite, zero, negative & some, blank, border, rounded]).T.tolist()
+    for is_finite, is_zero, is_negative, is_blank, is_border, is_rounded in rows:
+        word = "saturated" if is_rounded else "border" if is_border else fine
         if not is_finite:
             word = "non-finite"
         elif is_zero:

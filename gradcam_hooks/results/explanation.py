@@ -8,10 +8,10 @@ pictures, no model and no hook; the work is done in the rooms above, by function
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,27 +20,27 @@ from torch import Tensor
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.colors import Floats
 from gradcam_hooks.images.pictures import Picture
+from gradcam_hooks.layout.placement import Placement
+from gradcam_hooks.maps import signed
 from gradcam_hooks.network.along import Along, taken
-from gradcam_hooks.results import regions
 from gradcam_hooks.results.diagnosis import Diagnosis
 from gradcam_hooks.results.drawing import Ground, Style, Subject, ground_of, with_style
 from gradcam_hooks.results.facts import Facts, facts_of
-from gradcam_hooks.results.regions import Box, Cut
+from gradcam_hooks.results.located import Located
 
 if TYPE_CHECKING:
     from PIL import Image
     from typing_extensions import Unpack
 
+    from gradcam_hooks.images.pages import Page
     from gradcam_hooks.results.drawing import Drawing
     from gradcam_hooks.results.notebook import Shown
 
 __all__ = ["Explanation"]
 
-_T = TypeVar("_T")
-
 
 @dataclass(frozen=True, eq=False)
-class Explanation:
+class Explanation(Located):
     """What a network looked at, for a batch of images.
 
     Attributes:
@@ -79,6 +79,7 @@ class Explanation:
     multi_label: bool = False
     image: Tensor | None = dataclasses.field(default=None, repr=False)
     pictures: tuple[Picture, ...] | None = dataclasses.field(default=None, repr=False)
+    place: Placement | None = dataclasses.field(default=None, repr=False)  # of the map on the input
     along: Along = dataclasses.field(default_factory=dict, repr=False)  # axes of images in `output`
 
     def __repr__(self) -> str:
@@ -152,19 +153,15 @@ class Explanation:
         from PIL import Image
 
         from gradcam_hooks.images.colors import to_uint8
-        from gradcam_hooks.images.lettering import letters
-        from gradcam_hooks.images.sheets import captioned, sheet
 
         style = (style or Style()).but(**how)
-        rows = self.drawn(style, image)
-        lines = [[one.lines() for one in row] for row in self.facts()] if style.caption else None
-        if len(rows) > 1 or len(rows[0]) > 1:
-            whole = sheet(rows, captions=lines)
-        else:
-            whole = rows[0][0]
-            if lines is not None:
-                whole = captioned(whole, lines[0][0], letters((whole.shape[0], whole.shape[1])))
-        return Image.fromarray(to_uint8(whole))
+        return Image.fromarray(to_uint8(self._page(style, image).pixels()))
+
+    def _page(self, style: Style, image: object = None) -> Page:
+        """What `overlay` draws: pictures and text, and where they stand."""
+        from gradcam_hooks.results.pages import page_of
+
+        return page_of(self.drawn(style, image), self.facts(), style)
 
     def drawn(self, style: Style | None = None, image: object = None) -> list[list[Floats]]:
         """Each map drawn on its picture alone: a list per image of one per target.
@@ -179,20 +176,83 @@ class Explanation:
         Raises:
             InputError: the maps cannot be drawn, or ``image`` is of no known kind.
         """
+        style = style or Style()
+        return [
+            [ground.draw(one, style) for one in maps] for ground, maps in self._on(image, style)
+        ]
+
+    def _on(self, image: object, style: Style) -> Iterator[tuple[Ground, Tensor]]:
+        """For each image what is drawn on, and its maps as they are coloured, in [0, 1]."""
         if image is not None and len(self) > 1:
             raise InputError(
                 f"one image was given to draw {len(self)} explanations on; draw them one by one, "
                 "as in result[0].overlay(image)."
             )
-        rows = []
         for index in range(len(self)):
-            ground = self._ground(index, image)
-            rows.append([ground.draw(one, style or Style()) for one in self._each(index)])
-        return rows
+            maps = self._signed(index) if style.signed else self._each(index)
+            yield self._ground(index, image), maps
+
+    @with_style
+    def plot(
+        self,
+        ax: object = None,
+        *,
+        image: object = None,
+        style: Style | None = None,
+        **how: Unpack[Drawing],
+    ) -> Any:
+        """The map on matplotlib's axes: text, boxes and outlines stay lines, the map a layer.
+
+        Args:
+            ax: one ``Axes``, or an array of them: a row an image, a column a target. By default
+                those of a new figure.
+            image: what to draw on, as in `overlay`.
+            style: how; by default `Style` with ``caption=True``, which is the title.
+            how: as in `overlay`; ``colorbar=True`` is matplotlib's own.
+
+        Returns:
+            The ``Axes``, or an array of them where there are several maps.
+
+        Raises:
+            InputError: the maps cannot be drawn, or there are more or fewer axes than maps.
+            ImportError: there is no matplotlib.
+        """
+        from gradcam_hooks.results.plotting import axes_for, plotted
+
+        style = (style or Style(caption=True)).but(**how)
+        rows, facts = list(self._on(image, style)), self.facts()
+        axes = axes_for(ax, len(rows), len(facts[0]))
+        for (ground, maps), told, places in zip(rows, facts, axes, strict=True):
+            for one, fact, place in zip(maps, told, places, strict=True):
+                title = "\n".join(fact.lines()) if style.caption else ""
+                plotted(place, ground, one, style, title)
+        return axes if axes.size > 1 else axes[0, 0]
 
     def _each(self, index: int) -> Tensor:
         """The maps of one image, ``(targets, *space)``, on the CPU."""
         maps = self.maps[index].detach().cpu()
+        return maps if self.scores.ndim == 2 else maps[None]
+
+    def signed(self) -> Tensor:
+        """The raw map with its sign at the input's size, each divided by its largest magnitude.
+
+        Returns:
+            float32 of the shape of `maps`, in [-1, 1]: what speaks for the score is above 0. Zeros
+            where a raw map is not finite.
+
+        Raises:
+            InputError: several layers were fused, whose raw maps are several.
+        """
+        if isinstance(self.raw, tuple):
+            raise InputError(
+                f"signed maps are of one layer, and {len(self.raw)} were fused: {self.layers}. "
+                "Explain one of them alone."
+            )
+        return signed(self.raw.detach(), self.maps.shape[self.scores.ndim :], self.place)
+
+    def _signed(self, index: int) -> Tensor:
+        """The signed maps of one image as they are coloured, in [0, 1] around 0.5."""
+        maps = (self[index].signed()[0].cpu() + 1) / 2
         return maps if self.scores.ndim == 2 else maps[None]
 
     def _ground(self, index: int, image: object = None) -> Ground:
@@ -217,97 +277,6 @@ class Explanation:
 
     captions = facts
     """Its name in 0.2."""
-
-    def mask(
-        self,
-        threshold: float | None = None,
-        *,
-        method: str = "threshold",
-        quantile: float | None = None,
-    ) -> list[npt.NDArray[np.bool_]]:
-        """Where the map is high: True at ``map >= level``, at the original picture's size.
-
-        Args:
-            threshold: the level, in [0, 1]; by default 0.5.
-            method: how the level is found: ``"threshold"``; ``"otsu"``, which splits the map's
-                values in two groups; ``"quantile"``, which keeps the highest values.
-            quantile: for ``method="quantile"``: the share of the picture that lies below, in
-                [0, 1]; by default 0.9, which keeps the highest tenth.
-
-        Returns:
-            A mask for each image: bool ``(height, width)`` of the original picture where pictures
-            were explained, and ``(*space)`` of the input where a tensor was, with an axis of
-            targets ahead where several per image were asked. Never True where the network did not
-            see the picture, nor where the map is 0.
-
-        Raises:
-            InputError: no such method, or a number out of its range.
-        """
-        cut = Cut(threshold, method, quantile)
-        found = self._found(cut, lambda one: one)
-        return [np.stack(row) for row in found] if self.scores.ndim == 2 else [r[0] for r in found]
-
-    def boxes(
-        self,
-        threshold: float | None = None,
-        *,
-        method: str = "threshold",
-        quantile: float | None = None,
-        min_area: int = 1,
-    ) -> list[list[Box]] | list[list[list[Box]]]:
-        """The boxes of the regions where the map is high, the largest region first.
-
-        Args:
-            threshold: see `mask`, as ``method`` and ``quantile``.
-            method: see `mask`.
-            quantile: see `mask`.
-            min_area: the least region that counts, in pixels of the mask.
-
-        Returns:
-            A list for each image, of ``(left, top, right, bottom)`` in the original picture's
-            pixels; a list of one list per target where several were asked. Right and bottom lie
-            just outside, so that ``right - left`` is the width. Of a signal a box is
-            ``(start, end)``, of a volume ``(left, top, front, right, bottom, back)``.
-        """
-        cut = Cut(threshold, method, quantile)
-        found = self._found(cut, lambda one: regions.boxes(one, min_area=min_area))
-        return found if self.scores.ndim == 2 else [row[0] for row in found]
-
-    def contours(
-        self,
-        threshold: float | None = None,
-        *,
-        method: str = "threshold",
-        quantile: float | None = None,
-        min_area: int = 1,
-    ) -> list[list[npt.NDArray[np.int32]]] | list[list[list[npt.NDArray[np.int32]]]]:
-        """The outlines of the regions where the map is high, in the order of `boxes`.
-
-        Returns:
-            A list for each image, of polygons ``(points, 2)``: x and y of the region's border
-            pixels on the original picture, as OpenCV takes them; a list of one list per target
-            where several were asked. Holes are filled.
-
-        Raises:
-            InputError: the maps are not ``(height, width)``, or an option is out of its range.
-        """
-        cut = Cut(threshold, method, quantile)
-        found = self._found(cut, lambda one: regions.contours(one, min_area=min_area))
-        return found if self.scores.ndim == 2 else [row[0] for row in found]
-
-    def _found(self, cut: Cut, of: Callable[[npt.NDArray[np.bool_]], _T]) -> list[list[_T]]:
-        """What is found in the mask of each map, a list per image of one per target."""
-        found = []
-        for index in range(len(self)):
-            maps = self._each(index)
-            if self.pictures is None or maps.ndim != 3:
-                masks = (regions.mask(one, cut) for one in maps)
-            else:
-                geometry = self.pictures[index].geometry
-                seen = geometry.seen_mask()
-                masks = (regions.mask(geometry.place(one), cut, seen) for one in maps)
-            found.append([of(one) for one in masks])
-        return found
 
     @with_style
     def save(
@@ -344,7 +313,7 @@ class Explanation:
             Path(path),
             self.maps,
             self.scores.ndim,
-            draw=lambda one: self.overlay(image, one),
+            draw=lambda one: self._page(one, image),
             numbers=self._numbers,
             style=(style or Style()).but(**how),
             affine=affine,

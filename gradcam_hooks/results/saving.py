@@ -18,7 +18,7 @@ from gradcam_hooks.errors import InputError
 from gradcam_hooks.results.drawing import Style
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from gradcam_hooks.images.pages import Page
 
 __all__ = ["write"]
 
@@ -28,7 +28,7 @@ def write(
     maps: Tensor,
     lead: int,
     *,
-    draw: Callable[[Style], Image.Image],
+    draw: Callable[[Style], Page],
     numbers: Callable[[], Mapping[str, npt.NDArray[Any]]],
     style: Style,
     affine: npt.ArrayLike | None = None,
@@ -41,7 +41,7 @@ def write(
         path: where to.
         maps: ``(batch, [targets,] *space)``.
         lead: how many axes stand before space.
-        draw: gives the picture of a style.
+        draw: gives the page of a style.
         numbers: gives everything for ``.npz``.
         style: how it is drawn.
         affine: see `save_nifti`.
@@ -52,10 +52,10 @@ def write(
         InputError: an option does not belong to this kind of file, or the maps are not of it.
         ImageError: a suffix that nobody writes.
     """
-    from gradcam_hooks.images import save_image
     from gradcam_hooks.images.animation import save_animation
     from gradcam_hooks.images.files import write_whole
     from gradcam_hooks.images.nifti import is_nifti, save_nifti
+    from gradcam_hooks.images.writing import save_page
 
     if is_nifti(path):
         save_nifti(path, _volume(maps, lead), affine=affine, like=like)
@@ -67,9 +67,9 @@ def write(
         with write_whole(path) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **numbers())
     elif suffix == ".gif" and (frames := _frames(maps.shape[lead:], style)):
-        save_animation(path, [draw(style.but(slice=number)) for number in frames], fps)
+        save_animation(path, [draw(style.but(slice=number)).image() for number in frames], fps)
     else:
-        save_image(path, draw(style))
+        save_page(path, draw(style))
 
 
 def _frames(space: tuple[int, ...], style: Style) -> list[int]:

@@ -116,7 +116,7 @@ def test_every_picture_has_an_overlay_at_its_own_size_and_a_line_in_order(photos
 
 def test_the_numbers_and_pixels_are_those_of_the_explainer_alone(photos, tmp_path):
     net = Net()
-    asked = job(net, target=1, style=Style(alpha=0.3, colormap="jet"))
+    asked = job(net, target=1, style=Style(alpha=0.3, opacity="even", colormap="jet"))
     (record,) = Series(asked, photos[3:4], tmp_path).go()
     picture = load_image(photos[3])
     pixels, geometry = ROUGH(picture)
@@ -205,6 +205,7 @@ def test_a_second_run_does_the_rest_alone(photos, tmp_path):
         {"layer": "features.0"},
         {"layer": ("features.0", "features.1")},
         {"style": Style(alpha=0.4)},
+        {"style": Style(opacity="even")},
         {"style": Style(colormap="jet")},
         {"fuse": "max"},
         {"labels": ("a", "b", "c")},

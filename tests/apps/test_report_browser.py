@@ -52,7 +52,8 @@ def test_the_canvas_shows_the_blend_of_the_library(name, tab, run):
         tab.page.select_option("#colormap", colormap)
         tab.slide("#alpha", alpha)
         drawn = tab.pixels(name)
-        mixed = plain * (1 - alpha / 100) + 255 * colorize(heat, colormap) * alpha / 100
+        weight = heat[..., None] * alpha / 100  # as much as the map is
+        mixed = plain * (1 - weight) + 255 * colorize(heat, colormap) * weight
         assert np.abs(drawn - mixed)[inner].max() < 6  # the map is in eight bits
         assert (drawn[outer] == plain[outer]).all()  # never seen, so never tinted
     tab.page.check("input[name=mode][value=map]", force=True)
@@ -146,7 +147,7 @@ def test_the_keyboard_alone_goes_through_all(tab):
     page = tab.page
     page.focus("#alpha")
     page.keyboard.press("ArrowRight")
-    assert page.inner_text("#alpha-told") == "51 %"
+    assert page.inner_text("#alpha-told") == "71 %"
     page.get_by_role("button", name="a2.png").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("#stage[data-ready='1']")

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from gradcam_hooks.errors import InputError
-from gradcam_hooks.images import colors
+from gradcam_hooks.images import palettes
 from gradcam_hooks.images.colors import (
     COLORMAPS,
     DEFAULT_COLORMAP,
@@ -107,13 +107,13 @@ class TestColorize:
         first[:] = 0
         assert colorize([1.0], "hot").tolist() == [[1, 1, 1]]
         with pytest.raises(ValueError, match="read-only"):
-            colors._table("hot")[0, 0] = 1
+            palettes.colour_table("hot")[0, 0] = 1
 
     def test_without_opencvs_libraries_one_line_says_what_to_do(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "cv2", None)  # what Python itself does for a failed import
-        colors._table.cache_clear()
+        palettes._named.cache_clear()
         with pytest.raises(ImportError, match="put opencv-python-headless in the place of"):
             colorize([0.0], "bone")
 

@@ -42,3 +42,52 @@ def test_one_axis_that_is_fine_is_enough() -> None:
     result = gh.explain(shrinking(), torch.rand(1, 3, 16, 64), "3", method="eigencam")
     assert tuple(result.raw.shape) == (1, 1, 4)
     assert result.diagnosis == ("ok",)
+
+
+class Sure(nn.Module):
+    """Its first class is as probable as a factor makes it."""
+
+    def __init__(self, factor: float, *, squashed: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.features, self.factor, self.squashed = nn.Conv2d(3, 4, 3), factor, squashed
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first = self.factor * self.features(x).square().mean((1, 2, 3)).sqrt()
+        logits = torch.stack([first, torch.zeros_like(first)], dim=1)
+        return logits.softmax(1) if self.squashed else logits
+
+
+@pytest.mark.parametrize("squashed", [True, False])
+@pytest.mark.filterwarnings("ignore::gradcam_hooks.ProbabilityWarning")
+def test_a_probability_that_is_one_but_for_rounding_is_saturated(squashed: bool) -> None:
+    x = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    target = 0 if squashed else gh.Probability(0)
+    words, errors = [], []
+    for factor in (2.0, 20.0, 26.0):
+        net = Sure(factor, squashed=squashed)
+        found = gh.explain(net, x, "features", target=target)
+        exact = gh.explain(net.double(), x.double(), "features", target=target)
+        assert exact.diagnosis == ("ok",)
+        words += found.diagnosis
+        errors.append(float((found.raw - exact.raw).abs().max() / exact.raw.abs().max()))
+    assert [str(word) for word in words] == ["ok", "ok", "saturated"]
+    assert errors[0] < 1e-5
+    assert errors[2] > 0.01
+    assert "Explain the logit" in words[2].message
+    assert ("output='logits'" in words[2].message.split("float32.")[1]) == squashed
+
+
+def test_the_logit_of_a_sure_class_is_not_saturated() -> None:
+    x = torch.rand(1, 3, 16, 16)
+    for target in (0, gh.ReST(0), None):
+        assert gh.explain(Sure(40.0, squashed=False), x, "features", target=target).diagnosis == (
+            "ok",
+        )
+
+
+def test_gradients_of_few_bits_in_half_precision_are_saturated() -> None:
+    net, x = Sure(1.0, squashed=False).half(), torch.rand(1, 3, 16, 16).half()
+    for factor, word in ((1.0, "ok"), (2.0**-26, "saturated")):
+        found = gh.explain(net, x, "features", target=lambda y, by=factor: y[:, 0] * by)
+        assert [str(one) for one in found.diagnosis] == [word]

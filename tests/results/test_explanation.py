@@ -49,7 +49,7 @@ def test_overlay_by_hand() -> None:
     picture = np.full((1, 2, 3), 0.5, dtype=np.float32)
     result = gh.explain(gap_linear(), images(1, (1, 2)), "1")
     result.maps[:] = torch.tensor([[[0.0, 1.0]]])
-    drawn = np.asarray(result.overlay(picture, alpha=0.25, colormap="jet"))
+    drawn = np.asarray(result.overlay(picture, alpha=0.25, opacity="even", colormap="jet"))
     ends = colorize(np.array([[0.0, 1.0]]), "jet")
     expected = np.floor((0.75 * 0.5 + 0.25 * ends) * 255 + 0.5)
     assert np.array_equal(drawn, expected.astype(np.uint8))
@@ -67,7 +67,7 @@ def test_overlay_is_at_the_pictures_own_size(tmp_path: Path) -> None:
     # weight 0 leaves the picture as it is, and weight 1 leaves nothing of it
     assert np.array_equal(np.asarray(result.overlay(alpha=0)), np.asarray(photo))
     black = Image.new("RGB", photo.size)
-    whole = [np.asarray(result.overlay(one, alpha=1)) for one in (photo, black)]
+    whole = [np.asarray(result.overlay(one, alpha=1, opacity="even")) for one in (photo, black)]
     assert np.array_equal(*whole)
 
 
@@ -75,7 +75,7 @@ def test_what_the_network_never_saw_is_left_untinted() -> None:
     photo = Image.new("RGB", (64, 32), (40, 80, 120))
     crop = gh.Preprocess(size=(32, 32), fit="crop", resize=32)
     result = gh.explain(gap_linear().float(), photo, "1", preprocess=crop)
-    drawn = np.asarray(result.overlay(alpha=1))
+    drawn = np.asarray(result.overlay(alpha=1, opacity="even"))
     assert (drawn[:, :15] == (40, 80, 120)).all()
     assert (drawn[:, 49:] == (40, 80, 120)).all()
     assert (drawn[:, 17:47] != (40, 80, 120)).any(-1).all()

@@ -64,7 +64,7 @@ def test_the_colours_by_hand() -> None:
     # A line at 0 in the middle of -1..1; the map is 0 on the left and 1 on the right.
     heat = torch.cat([torch.zeros(240), torch.ones(240)])
     result = explained(torch.zeros(1, 1, 480), heat)
-    (panel,) = panels(result, alpha=0.5, axes=gh.Axes(y=(-1, 1, "mV")))
+    (panel,) = panels(result, alpha=0.5, opacity="even", axes=gh.Axes(y=(-1, 1, "mV")))
     assert panel.shape == (192, WIDE, 3)
     for column, value in ((100, 0.0), (860, 1.0)):
         assert panel[95:97, column].mean(0) == pytest.approx(mixed(INK, value, 0.5), abs=0.13)
@@ -79,7 +79,7 @@ def test_alpha_and_colours_are_those_of_the_overlay() -> None:
     how = {"axes": gh.Axes(y=(-1, 1, ""))}
     (bare,), (whole,) = (
         panels(result, alpha=0, **how),
-        panels(result, alpha=1, colormap="jet", **how),
+        panels(result, alpha=1, opacity="even", colormap="jet", **how),
     )
     assert bare[20, 400] == pytest.approx([GROUND] * 3, abs=1 / 255)
     assert np.ptp(bare, axis=2).max() < 1e-9  # grey all over
@@ -221,7 +221,9 @@ class TestSpectrograms:
         self, y: tuple[float, float, str], row: int
     ) -> None:
         axes = gh.Axes(x=(0, 2.0, "s"), y=y)
-        pixels = np.asarray(self.result().overlay(alpha=1, axes=axes), np.float64) / 255
+        pixels = (
+            np.asarray(self.result().overlay(alpha=1, opacity="even", axes=axes), np.float64) / 255
+        )
         light = (pixels > 0.97).all(2)
         top = np.flatnonzero(light.mean(1) < 0.5)[0]
         left = np.flatnonzero(light.mean(0) < 0.5)[0]
@@ -232,7 +234,12 @@ class TestSpectrograms:
         assert dashes.tolist() == [0, 48, 96, 144, 191]  # 8000 at the upper edge, 0 at the lower
 
     def test_without_a_y_axis_nothing_is_turned(self) -> None:
-        pixels = np.asarray(self.result().overlay(alpha=1, axes=gh.Axes(rate=80)), np.float64) / 255
+        pixels = (
+            np.asarray(
+                self.result().overlay(alpha=1, opacity="even", axes=gh.Axes(rate=80)), np.float64
+            )
+            / 255
+        )
         hot = np.argwhere((np.abs(pixels - colorize(np.ones(1))[0]) < 0.01).all(2))
         assert hot[:, 0].tolist() == [0, 0, 1, 1]
 

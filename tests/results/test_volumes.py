@@ -54,18 +54,20 @@ class TestSlices:
     def test_the_colours_by_hand(self) -> None:
         given = np.full((2, 130, 140), 0.5, np.float32)
         result = explained(torch.zeros(1, 1, 2, 130, 140), spot((2, 130, 140), 1, 10, 20))
-        drawn = np.asarray(result.overlay(given, slice=1, alpha=0.25))
+        drawn = np.asarray(result.overlay(given, slice=1, alpha=0.25, opacity="even"))
         assert drawn.shape == (130, 140, 3)  # its own size
         ends = colorize(np.array([0.0, 1.0]))
         expected = np.floor((0.75 * 0.5 + 0.25 * ends) * 255 + 0.5)
         assert np.array_equal(drawn[10, 20], expected[1])
         assert np.array_equal(drawn[0, 0], expected[0])
         assert near(drawn, expected[1]).sum() == 1
-        assert not near(result.overlay(given, slice=0, alpha=0.25), expected[1]).any()
+        assert not near(
+            result.overlay(given, slice=0, alpha=0.25, opacity="even"), expected[1]
+        ).any()
 
     def test_rows_are_height_and_columns_width_also_enlarged(self) -> None:
         result = explained(torch.zeros(1, 1, 4, 10, 16), spot((4, 10, 16), 2, 3, 5))
-        drawn = result.overlay(slice=2, alpha=1)
+        drawn = result.overlay(slice=2, alpha=1, opacity="even")
         assert drawn.size == (16 * 13, 10 * 13)  # 130 is the first multiple of 10 from 128 up
         hot = np.argwhere(near(drawn, colorize(np.ones(1))[0] * 255))
         assert hot.min(0).tolist() == [3 * 13, 5 * 13]

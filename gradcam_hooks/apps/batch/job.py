@@ -103,8 +103,7 @@ class Job:
             methods=self.method,
             layers=[self._layer],
             targets=target if isinstance(target, TopK | AllClasses) else [target],
-            alpha=self.style.alpha,
-            colormap=self.style.colormap,
+            style=self.style,
             **options,
         )
 

@@ -9,7 +9,7 @@ command that needs it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
@@ -31,7 +31,7 @@ from gradcam_hooks.apps.cli.terminal import (
     show_method,
     show_methods,
 )
-from gradcam_hooks.defaults import DEFAULT_COLORMAP, MAX_PIXELS
+from gradcam_hooks.defaults import DEFAULT_ALPHA, DEFAULT_COLORMAP, MAX_PIXELS
 from gradcam_hooks.version import version as own_version
 
 __all__ = ["app"]
@@ -107,7 +107,8 @@ def explain(
     out: flags.Out = _RESULTS,
     force: flags.Force = False,
     colormap: flags.Colormap = DEFAULT_COLORMAP,
-    alpha: flags.Alpha = 0.5,
+    alpha: flags.Alpha = DEFAULT_ALPHA,
+    opacity: flags.Opacity = "map",
     caption: flags.Caption = True,
 ) -> None:
     """Explain pictures: a report of all, one overlay for each, and a line in results.jsonl."""
@@ -122,7 +123,7 @@ def explain(
         loaded = loaded_models(networks, num_classes, labels, trust_pickle, device)
 
         from gradcam_hooks.apps.batch.job import Job
-        from gradcam_hooks.results.drawing import Style
+        from gradcam_hooks.results.drawing import Opacity, Style
 
         layers = tuple(layer or ("auto",))
         job = Job(
@@ -134,7 +135,12 @@ def explain(
             multi_label=multi_label,
             options=options.read_options(option),
             fuse=fuse,
-            style=Style(alpha=alpha, colormap=colormap, caption=caption),
+            style=Style(
+                alpha=alpha,
+                opacity=cast("Opacity", opacity),
+                colormap=colormap,
+                caption=caption,
+            ),
         )
         jobs = jobs_of(job, loaded, preprocess, fit, size, mean, std)
         run = {"again": force, "truths": truths, "max_pixels": options.allow_pixels(max_pixels)}

@@ -249,15 +249,27 @@ Force: TypeAlias = Annotated[
 ]
 Colormap: TypeAlias = Annotated[
     str,
-    typer.Option(help="inferno, jet, viridis, ...", metavar="NAME", rich_help_panel=RESULTS),
+    typer.Option(
+        help="inferno, jet, viridis, ..., or one of matplotlib's.",
+        metavar="NAME",
+        rich_help_panel=RESULTS,
+    ),
 ]
 Alpha: TypeAlias = Annotated[
     float,
     typer.Option(
-        help="The map's weight: 0 is the picture alone, 1 the map alone.",
+        help="The map's weight where it is highest: 0 is the picture alone, 1 the map alone.",
         metavar="NUMBER",
         min=0,
         max=1,
+        rich_help_panel=RESULTS,
+    ),
+]
+Opacity: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="map: what the network ignored stays bright; even: the weight is the same everywhere.",
+        metavar="map|even",
         rich_help_panel=RESULTS,
     ),
 ]

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 
-import numpy as np
-
-from gradcam_hooks.images.colors import COLORMAPS, colorize, to_uint8
+from gradcam_hooks.images.colors import to_uint8
+from gradcam_hooks.images.palettes import COLORMAPS, Colormap, colour_table
 from gradcam_hooks.results.drawing import Style
 from gradcam_hooks.results.templates import templates
 
@@ -97,8 +96,9 @@ def render(
         "links": page.links,
         "elsewhere": page.elsewhere,
         "alpha": look.style.alpha,
-        "colormap": look.style.colormap,
-        "tables": _tables(),
+        "opacity": look.style.opacity,
+        "colormap": str(look.style.colormap),
+        "tables": _tables(look.style.colormap),
     }
     template = templates().get_template("apps/report/assets/report.html")
     # What is marked as safe is the package's own, or JSON made safe.
@@ -112,7 +112,7 @@ def render(
         script_hash=_hash(script),
         style=Markup(style),
         style_hash=_hash(style),
-        colormaps=COLORMAPS,
+        colormaps=_tables(look.style.colormap),
     )
 
 
@@ -128,12 +128,11 @@ def _hash(text: str) -> str:
 
 
 @cache
-def _tables() -> dict[str, str]:
-    """The 256 colours of each colour map, RGB in base64."""
-    steps = np.arange(256, dtype=np.float32) / 255
+def _tables(own: Colormap) -> dict[str, str]:
+    """The 256 colours of each colour map, RGB in base64, the run's own among them."""
     return {
-        name: base64.b64encode(to_uint8(colorize(steps, name)).tobytes()).decode()
-        for name in COLORMAPS
+        str(one): base64.b64encode(to_uint8(colour_table(one)).tobytes()).decode()
+        for one in dict.fromkeys((*COLORMAPS, own))
     }
 
 

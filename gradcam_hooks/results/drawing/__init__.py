@@ -13,14 +13,23 @@ from gradcam_hooks.errors import InputError
 from gradcam_hooks.results.drawing.axes import Axes
 from gradcam_hooks.results.drawing.planes import Plane
 from gradcam_hooks.results.drawing.signals import Signal
-from gradcam_hooks.results.drawing.style import Drawing, Slices, Style, with_style
+from gradcam_hooks.results.drawing.style import (
+    CLASSIC,
+    Drawing,
+    Opacity,
+    Slices,
+    Style,
+    with_style,
+)
 from gradcam_hooks.results.drawing.subject import Ground, Subject
 from gradcam_hooks.results.drawing.volumes import Volume
 
 __all__ = [
+    "CLASSIC",
     "Axes",
     "Drawing",
     "Ground",
+    "Opacity",
     "Plane",
     "Signal",
     "Slices",

@@ -85,7 +85,8 @@ class Plane:
     def _laid(self, heat: Tensor, style: Style) -> Floats:
         """The same without axes."""
         placed, seen = self.geometry.place(heat), self.geometry.seen_mask()
-        drawn = blend(self.pixels, placed, alpha=style.alpha, colormap=style.colormap, seen=seen)
+        weight = style.weight(placed)
+        drawn = blend(self.pixels, placed, alpha=weight, colormap=style.colours, seen=seen)
         if not (style.boxes or style.contours):
             return drawn
         from gradcam_hooks.images.marks import mark

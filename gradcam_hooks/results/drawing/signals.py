@@ -100,9 +100,11 @@ class Signal:
             raise InputError("outlines are of pictures; boxes=True frames the spans of a signal.")
         axes = style.axes or Axes()
         channels, length = self.values.shape
-        names = self._names(axes)
+        names = self.names(axes)
         drawn, tall = min(channels, _MOST), self._tall
-        tint = _columns(np.zeros(length) if heat is None else heat.detach().cpu().float().numpy())
+        tint = np.full(_WIDTH, 0.5 if style.signed else 0, np.float32)
+        if heat is not None:
+            tint = _columns(heat.detach().cpu().float().numpy(), signed=style.signed)
         spans = self._spans(heat, style)
         rows, left = [], []
         for number, line in enumerate(self.values[:drawn]):
@@ -119,8 +121,12 @@ class Signal:
         )
         return _titled(whole, names, tall, _SIZE if left else 0, channels - drawn)
 
-    def _names(self, axes: Axes) -> list[str]:
-        """A name for each channel; none where a single one has none."""
+    def names(self, axes: Axes) -> list[str]:
+        """A name for each channel; none where a single one has none.
+
+        Raises:
+            InputError: there are more names or fewer.
+        """
         channels = len(self.values)
         if axes.names is None:
             return [] if channels == 1 else [str(number) for number in range(channels)]
@@ -171,14 +177,21 @@ def _time(axes: Axes, length: int) -> Span:
     return (-0.5 / rate, (length - 0.5) / rate, unit)
 
 
-def _columns(heat: npt.NDArray[np.floating]) -> Floats:
-    """The map at each column of pixels: interpolated, or the highest of several samples."""
+def _columns(heat: npt.NDArray[np.floating], *, signed: bool = False) -> Floats:
+    """The map at each column of pixels: interpolated, or the highest of several samples.
+
+    Of a signed map in [0, 1] the farthest from its middle.
+    """
     length = len(heat)
     if length <= _WIDTH:
         centres = (np.arange(_WIDTH) + 0.5) * length / _WIDTH - 0.5
         return np.asarray(np.interp(centres, np.arange(length), heat), np.float32)
     starts = np.arange(_WIDTH) * length // _WIDTH
-    return np.asarray(np.maximum.reduceat(heat, starts), np.float32)
+    high = np.maximum.reduceat(heat, starts)
+    if signed:
+        low = np.minimum.reduceat(heat, starts)
+        high = np.where(high - 0.5 >= 0.5 - low, high, low)
+    return np.asarray(high, np.float32)
 
 
 def _range(line: Floats, given: Span | None) -> tuple[float, float]:
@@ -200,10 +213,11 @@ def _row(
     drawn = _covered(line, limits, tall)[..., None]
     heat = np.broadcast_to(tint, (tall, _WIDTH))
     shape = (tall, _WIDTH, 3)
+    weight = np.broadcast_to(np.asarray(style.weight(tint), np.float32), heat.shape)
     paper = blend(
-        np.full(shape, _GROUND), heat, alpha=_FAINT * style.alpha, colormap=style.colormap
+        np.full(shape, _GROUND), heat, alpha=np.float32(_FAINT) * weight, colormap=style.colours
     )
-    ink = blend(np.full(shape, _INK), heat, alpha=style.alpha, colormap=style.colormap)
+    ink = blend(np.full(shape, _INK), heat, alpha=weight, colormap=style.colours)
     mixed: Floats = paper * (1 - drawn) + ink * drawn
     return mixed
 

@@ -84,13 +84,14 @@ class Volume:
             raise InputError("axes= are of signals and pictures; of a volume leave them out.")
         if style.axis not in (0, 1, 2):
             raise InputError(f"axis= is 0 (depth), 1 (height) or 2 (width), not {style.axis!r}.")
-        values = np.zeros(self.pixels.shape[:3], np.float32)
+        values = np.full(self.pixels.shape[:3], 0.5 if style.signed else 0, np.float32)
         if heat is not None:
             values = heat.detach().cpu().float().numpy()
         high = regions.mask(values, style) if style.boxes or style.contours else None
         cut, weights = np.moveaxis(self.pixels, style.axis, 0), np.moveaxis(values, style.axis, 0)
         high = None if high is None else np.moveaxis(high, style.axis, 0)
-        numbers = chosen(style.slice, weights)
+        mass = np.abs(2 * weights - 1) if style.signed else weights
+        numbers = chosen(style.slice, mass)
         cells = [
             _cell(cut[n], weights[n], None if high is None else high[n], style) for n in numbers
         ]
@@ -141,7 +142,7 @@ def _cell(
     style: Style,
 ) -> Floats:
     """One slice with its map, large enough to be looked at."""
-    drawn = blend(pixels, heat, alpha=style.alpha, colormap=style.colormap)
+    drawn = blend(pixels, heat, alpha=style.weight(heat), colormap=style.colours)
     drawn = enlarged(drawn, _LEAST)
     if high is None:
         return drawn

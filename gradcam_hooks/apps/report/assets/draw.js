@@ -65,9 +65,11 @@ class Drawing {
     this.whole = ys.length === height && xs.length === width;
   }
 
-  // The map in colours, made once for each colour map.
+  // The map in colours, made once for each colour map; laid over a picture as dense as the map is.
   tint() {
-    if (this.heatName === state.colormap) return this.heat;
+    const even = page.opacity !== "map" || state.mode === "map";
+    const name = `${state.colormap} ${even}`;
+    if (this.heatName === name) return this.heat;
     const colours = table(state.colormap);
     const pixels = new ImageData(this.size[1], this.size[0]);
     for (let i = 0; i < this.values.length; i++) {
@@ -75,13 +77,13 @@ class Drawing {
       pixels.data[4 * i] = colours[from];
       pixels.data[4 * i + 1] = colours[from + 1];
       pixels.data[4 * i + 2] = colours[from + 2];
-      pixels.data[4 * i + 3] = 255;
+      pixels.data[4 * i + 3] = even ? 255 : this.values[i];
     }
     this.heat ??= make("canvas");
     this.heat.width = this.size[1];
     this.heat.height = this.size[0];
     this.heat.getContext("2d").putImageData(pixels, 0, 0);
-    this.heatName = state.colormap;
+    this.heatName = name;
     return this.heat;
   }
 
