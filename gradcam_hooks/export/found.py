@@ -101,7 +101,8 @@ def found_in(result: Explanation, files: Sequence[str], cut: Cut, min_area: int)
                 fact.target, fact.label or (fact.subject if fact.target is None else None)
             )
             found += list(_regions(word, one, mask, min_area))
-        yield Image(str(name), *maps.shape[1:], result.method, tuple(found))
+        height, width = maps.shape[1:]
+        yield Image(str(name), height, width, result.method, tuple(found))
 
 
 def _regions(

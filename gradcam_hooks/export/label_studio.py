@@ -50,7 +50,7 @@ def label_studio(
         InputError: the maps are no ``(height, width)``, or there are more names or fewer.
     """
     check_one_of(shape, "shape", get_args(Shape), error=InputError)
-    tasks = []
+    tasks: list[dict[str, Any]] = []
     for image in found_in(result, files, Cut(threshold, method, quantile), min_area):
         marks = [
             _mark(f"{len(tasks) + 1}-{number}", image, one, shape)

@@ -27,14 +27,7 @@ from gradcam_hooks.images.palettes import (
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = [
-    "COLORMAPS",
-    "DEFAULT_COLORMAP",
-    "blend",
-    "colorize",
-    "to_float",
-    "to_uint8",
-]
+__all__ = ["COLORMAPS", "DEFAULT_COLORMAP", "Floats", "blend", "colorize", "to_float", "to_uint8"]
 
 _STRIP = 1_000_000
 """Pixels coloured at once: each takes 50 bytes on the way."""

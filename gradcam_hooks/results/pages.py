@@ -56,9 +56,9 @@ def with_bar(page: Page, style: Style, size: int) -> Page:
         return page
     height = page.height
     ramp = np.linspace(1, 0, height, dtype=np.float32)[:, None].repeat(size, axis=1)
-    ticks = ("1", "0", "−1") if style.signed else ("1", "0.5", "0")
+    ticks = ["1", "0", "−1"] if style.signed else ["1", "0.5", "0"]
     wide = max(text_width(word, size) for word in ticks)
-    tall = Page.of(Text(ticks[:1], wide, size)).height
+    tall = Page.of(Text(("1",), wide, size)).height
     parts = [(0, 0, colorize(ramp, style.colours))]
     if height < 2 * tall:
         ticks = ticks[:1]

@@ -64,6 +64,7 @@ def test_a_region_in_the_hole_of_another_is_its_own() -> None:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 @pytest.mark.parametrize("kind", ["polygon", "rle"])
 def test_pycocotools_reads_the_masks_back(
     result: gh.Explanation, kind: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -90,6 +91,7 @@ def test_pycocotools_reads_the_masks_back(
         assert note["area"] == region.mask.sum()
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 def test_an_outline_lies_along_the_edges_of_pixels(result: gh.Explanation) -> None:
     from pycocotools import mask as masks
 

@@ -85,7 +85,10 @@ def _controls(viewer: Viewer, style: Style) -> dict[str, Any]:
         "formula": gr.HTML(words.formula("gradcam"), elem_id="formula"),
         "alpha": gr.Slider(0, 1, style.alpha, step=0.05, label="Opacity", elem_id="alpha"),
         "colormap": gr.Dropdown(
-            choices=list(COLORMAPS), value=style.colormap, label="Colour map", elem_id="colormap"
+            choices=list(COLORMAPS),
+            value=str(style.colormap),
+            label="Colour map",
+            elem_id="colormap",
         ),
     }
 
