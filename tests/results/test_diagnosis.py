@@ -64,8 +64,9 @@ def test_a_probability_that_is_one_but_for_rounding_is_saturated(squashed: bool)
     x = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     target = 0 if squashed else gh.Probability(0)
     words, errors = [], []
-    for factor in (2.0, 20.0, 26.0):
-        net = Sure(factor, squashed=squashed)
+    unit = float(Sure(1.0, squashed=False)(x)[0, 0].detach())
+    for logit in (2.0, 8.0, 14.5):
+        net = Sure(logit / unit, squashed=squashed)
         found = gh.explain(net, x, "features", target=target)
         exact = gh.explain(net.double(), x.double(), "features", target=target)
         assert exact.diagnosis == ("ok",)
@@ -81,13 +82,13 @@ def test_a_probability_that_is_one_but_for_rounding_is_saturated(squashed: bool)
 def test_the_logit_of_a_sure_class_is_not_saturated() -> None:
     x = torch.rand(1, 3, 16, 16)
     for target in (0, gh.ReST(0), None):
-        assert gh.explain(Sure(40.0, squashed=False), x, "features", target=target).diagnosis == (
+        assert gh.explain(Sure(99.0, squashed=False), x, "features", target=target).diagnosis == (
             "ok",
         )
 
 
 def test_gradients_of_few_bits_in_half_precision_are_saturated() -> None:
     net, x = Sure(1.0, squashed=False).half(), torch.rand(1, 3, 16, 16).half()
-    for factor, word in ((1.0, "ok"), (2.0**-26, "saturated")):
+    for factor, word in ((1.0, "ok"), (2.0**-28, "saturated")):
         found = gh.explain(net, x, "features", target=lambda y, by=factor: y[:, 0] * by)
         assert [str(one) for one in found.diagnosis] == [word]

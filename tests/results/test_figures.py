@@ -194,7 +194,8 @@ class TestPlot:
         assert np.allclose(layer.get_cmap()(np.arange(256))[:, :3], colorize(np.arange(256) / 255))
         assert layer.get_clim() == (0, 1)
         assert ax.get_title(loc="left") == "\n".join(result.facts()[0][0].lines())
-        assert len(ax.figure.axes) == 2
+        (scale,) = ax.child_axes
+        assert scale.get_ylim() == (0, 1)
 
     def test_signed_and_boxes(self, result: gh.Explanation) -> None:
         layer = result.plot(signed=True).images[1]

@@ -125,7 +125,7 @@ def explain(
         from gradcam_hooks.apps.batch.job import Job
         from gradcam_hooks.results.drawing import Opacity, Style
 
-        layers = tuple(layer or ("auto",))
+        layers, opaque = tuple(layer or ("auto",)), cast("Opacity", opacity)
         job = Job(
             next(iter(loaded.values())),
             layer=layers[0] if len(layers) == 1 else layers,
@@ -135,12 +135,7 @@ def explain(
             multi_label=multi_label,
             options=options.read_options(option),
             fuse=fuse,
-            style=Style(
-                alpha=alpha,
-                opacity=cast("Opacity", opacity),
-                colormap=colormap,
-                caption=caption,
-            ),
+            style=Style(alpha=alpha, opacity=opaque, colormap=colormap, caption=caption),
         )
         jobs = jobs_of(job, loaded, preprocess, fit, size, mean, std)
         run = {"again": force, "truths": truths, "max_pixels": options.allow_pixels(max_pixels)}
