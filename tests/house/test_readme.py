@@ -57,7 +57,7 @@ def test_the_examples_of_figures_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     torch.manual_seed(0)
     names: dict[str, object] = {"model": torchvision.models.resnet18(weights=None)}
     examples = EXAMPLE.findall(FIGURES)
-    assert len(examples) == 8
+    assert len(examples) == 9
     for example in examples[:-3]:  # the others are tests/export's matter, with their packages
         exec(compile(example, "docs/figures.md", "exec"), names)
     for name in ("axes.pdf", "paper.pdf", "paper.svg", "coco.json"):

@@ -124,7 +124,7 @@ def test_a_short_peak_of_a_long_map_is_not_lost_between_columns() -> None:
     heat = torch.zeros(9600 * 3)
     heat[14_405] = 1  # thirty samples to a column
     result = explained(torch.zeros(1, 1, len(heat)), heat)
-    (panel,) = panels(result, axes=gh.Axes(y=(-1, 1, "")))
+    (panel,) = panels(result, alpha=0.5, opacity="even", axes=gh.Axes(y=(-1, 1, "")))
     assert panel[20, 480] == pytest.approx(mixed(GROUND, 1, 0.2), abs=1 / 255)
     for beside in (479, 481):
         assert panel[20, beside] == pytest.approx(mixed(GROUND, 0, 0.2), abs=1 / 255)
