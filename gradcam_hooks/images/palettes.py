@@ -85,7 +85,8 @@ def settled(colormap: Colormap) -> str | Palette:
     """
     if isinstance(colormap, str):
         name = _spelled(colormap)
-        _named(name)
+        if name.removesuffix(_REVERSED) not in (*COLORMAPS, *_STOPS):
+            _of_matplotlib(name)
         return name
     if isinstance(colormap, Palette):
         return colormap
