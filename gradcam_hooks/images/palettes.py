@@ -150,9 +150,9 @@ def _of_matplotlib(name: str) -> Floats:
         ) from None
     theirs = {one.lower(): one for one in colormaps}
     if name.lower() not in theirs:
+        near = _near(name, own) or _near(name, [*theirs.values()])
         raise InputError(
-            f"no colour map {name!r}; {_near(name, [*own, *theirs.values()])}There are: "
-            f"{', '.join(own)}, and matplotlib's."
+            f"no colour map {name!r}; {near}There are: {', '.join(own)}, and matplotlib's."
         )
     table = _sampled(colormaps[theirs[name.lower()]])
     table.flags.writeable = False
