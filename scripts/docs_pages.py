@@ -101,8 +101,10 @@ def _entry(name: str) -> str:
     """A public name: its signature, its text, and of a class its methods and properties."""
     thing = getattr(gh, name)
     lines = [f"## {name}", ""]
+    if isinstance(thing, Mapping):
+        return "\n".join([*lines, f"{len(thing)} entries by name.", ""])
     if not (inspect.isclass(thing) or inspect.isfunction(thing)):
-        return "\n".join([*lines, f"A {type(thing).__name__} of {len(thing)} entries by name.", ""])
+        return "\n".join([*lines, _code(f"gh.{name} = {thing!r}".replace("'", '"')), ""])
     bases = [base.__name__ for base in getattr(thing, "__bases__", ()) if base is not object]
     if place(name) == "errors":
         lines += [f"A {' and a '.join(bases)}.", ""]
