@@ -3,15 +3,17 @@
 A module's training flag is the module's own, a switch of cuDNN the process's. Two explanations at
 once would each put back what they found, and the second find what the first had changed. So the
 first of them changes it, the others hold it as it is, and the last puts it back. Nobody waits.
+In a process that is forked meanwhile the other threads are gone, and what they held is put back.
 
 Knows neither modules nor switches.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from threading import RLock
+from threading import RLock, get_ident
 from typing import Generic, TypeVar
 
 from gradcam_hooks.network.blocks import Block
@@ -26,7 +28,8 @@ _T = TypeVar("_T")
 class _Hold:
     keys: frozenset[Hashable]
     change: Block
-    holders: set[Block] = field(default_factory=set)
+    holders: dict[Block, int] = field(default_factory=dict)
+    """Each with its thread."""
     made: bool = False
 
 
@@ -54,7 +57,7 @@ class Held(Block, Generic[_K, _T]):
             if free:
                 mine.append(_Hold(frozenset(free), self._change(list(free.values()))))
             for hold in mine:
-                hold.holders.add(self)
+                hold.holders[self] = get_ident()
                 if hold not in _HOLDS:
                     _HOLDS.append(hold)
                 if not hold.made:  # an interruption may have left the first one's half way
@@ -65,7 +68,7 @@ class Held(Block, Generic[_K, _T]):
         """Let go; what nobody holds is put back."""
         with _LOCK:
             for hold in reversed(tuple(_HOLDS)):
-                hold.holders.discard(self)
+                hold.holders.pop(self, None)
                 if not hold.holders:  # an interruption leaves it to the second attempt
                     _put_back(hold)
                     _HOLDS.remove(hold)
@@ -80,3 +83,19 @@ def _put_back(hold: _Hold) -> None:
         except Exception:
             _HOLDS.remove(hold)
             raise
+
+
+def _forked() -> None:
+    """What threads of the parent process held, which are none here, is put back."""
+    for hold in reversed(tuple(_HOLDS)):
+        for holder, thread in tuple(hold.holders.items()):
+            if thread != get_ident():
+                hold.holders.pop(holder)
+        if not hold.holders:
+            _put_back(hold)
+            _HOLDS.remove(hold)
+    _LOCK.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_forked)

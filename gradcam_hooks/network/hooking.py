@@ -15,6 +15,7 @@ Knows modules; neither what a hook is for nor what flows through it.
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,12 @@ Enter = Callable[[str, tuple[object, ...], Mapping[str, object]], None]
 _REGISTERING = RLock()
 """Torch numbers hooks without a lock: of two registered at once the second could replace the
 first."""
+if hasattr(os, "register_at_fork"):  # so that no child process waits for a thread it has not
+    os.register_at_fork(
+        before=_REGISTERING.acquire,
+        after_in_parent=_REGISTERING.release,
+        after_in_child=_REGISTERING.release,
+    )
 
 
 class Hooks(Block):

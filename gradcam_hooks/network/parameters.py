@@ -12,6 +12,7 @@ Knows modules and tensors.
 from __future__ import annotations
 
 import opcode
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -64,6 +65,10 @@ _KEPT: dict[int, _Was] = {}
 """Those written to by explanations that are at work, by their ``id``."""
 
 _LOCK = RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release
+    )
 
 
 def put_back(parameters: Iterable[Tensor]) -> None:
