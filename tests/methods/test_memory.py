@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 import gradcam_hooks as gh
 from gradcam_hooks.network.tap import Tap, Way
 from tests.support.every import CHEAP, attends, vit
+from tests.support.live import flat, frozen
 from tests.support.nets import images, residual
 
 RULES = [name for name, one in gh.METHODS.items() if one.rule and one.needs_gradients]
@@ -26,32 +26,7 @@ WAYS: list[tuple[str, dict[str, object]]] = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _frozen() -> Iterator[None]:
-    """What is there already is passed over, so that what comes can be counted quickly."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-def living() -> dict[str, int]:
-    """Tensors and taps, also those that a graph of C++ alone keeps, where `gc` sees no circle."""
-    gc.collect()
-    kinds = [type(one) for one in gc.get_objects()]
-    return {
-        "tensors": sum(issubclass(kind, Tensor) for kind in kinds),
-        "taps": sum(issubclass(kind, Tap) for kind in kinds),
-    }
-
-
-def flat(work: Callable[[], object]) -> None:
-    work()
-    work()  # what is found out once, is
-    before = living()
-    for _ in range(3):
-        work()
-    assert living() == before
+_frozen = pytest.fixture(autouse=True)(frozen)
 
 
 @pytest.mark.parametrize(("method", "options"), WAYS, ids=str)
