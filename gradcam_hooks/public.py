@@ -7,6 +7,7 @@ nothing, and the command's help does not wait for PyTorch.
 from __future__ import annotations
 
 from gradcam_hooks.apps.reported import Report, report
+from gradcam_hooks.auditing import Audit, Strategy, audit
 from gradcam_hooks.comparing import compare
 from gradcam_hooks.errors import (
     DeviceError,
@@ -57,6 +58,7 @@ __all__ = [
     "CLASSIC",
     "METHODS",
     "AllClasses",
+    "Audit",
     "Augment",
     "Axes",
     "Binary",
@@ -96,10 +98,12 @@ __all__ = [
     "Report",
     "Segment",
     "Similarity",
+    "Strategy",
     "Style",
     "TargetError",
     "Token",
     "TopK",
+    "audit",
     "compare",
     "explain",
     "explainer",

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from gradcam_hooks.apps.cli import flags
+from gradcam_hooks.apps.cli.audits import audit
 from gradcam_hooks.apps.cli.running import (
     chosen_pictures,
     explain_all,
@@ -139,6 +140,9 @@ def explain(
         jobs = jobs_of(job, loaded, preprocess, fit, size, mean, std)
         run = {"again": force, "truths": truths, "max_pixels": options.allow_pixels(max_pixels)}
         explain_all(jobs, pictures, out, batch_size, **run)
+
+
+app.command()(audit)
 
 
 @app.command()

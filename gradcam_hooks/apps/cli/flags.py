@@ -125,6 +125,26 @@ MethodNames: TypeAlias = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+OneMethod: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="'gradcam-hooks methods' lists them; a formula of your own is file.py:function.",
+        metavar="NAME",
+        rich_help_panel=WHAT,
+    ),
+]
+Trials: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        help="Pictures at most whose regions are covered and put onto others, for proof.",
+        metavar="N",
+        min=1,
+        rich_help_panel=WHAT,
+    ),
+]
+Seed: TypeAlias = Annotated[
+    int, typer.Option(help="Of what is drawn by chance.", metavar="N", rich_help_panel=WHAT)
+]
 MethodOptions: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
@@ -236,6 +256,14 @@ Out: TypeAlias = Annotated[
         help="The folder for report.html, overlays and results.jsonl. A run with the same options "
         "goes on there; one with others gets a folder of its own in it, run-2, and latest.html "
         "opens the last report.",
+        metavar="DIR",
+        rich_help_panel=RESULTS,
+    ),
+]
+AuditOut: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        help="The folder for audit.html, audit.json and audit.csv.",
         metavar="DIR",
         rich_help_panel=RESULTS,
     ),

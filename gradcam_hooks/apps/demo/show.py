@@ -6,6 +6,7 @@ comes back as lines.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.records import Record
 from gradcam_hooks.apps.report import Look, entries_of, write_report
 from gradcam_hooks.apps.reported.beside import entries_beside, terms_beside
+from gradcam_hooks.auditing import audit
 from gradcam_hooks.errors import ModelError
 from gradcam_hooks.images import Preprocess, load_image, save_image, to_float
 from gradcam_hooks.models import load_model
@@ -70,6 +72,8 @@ def show(out: Path) -> list[str]:
         "at the small tag in the lower left corner, whose colour gives the answer away.",
         "No accuracy on such pictures tells the two apart; a map does.",
         "",
+        *(line for name, job in jobs.items() for line in _audited(name, job)),
+        "",
         f"report:       {page}",
         f"side by side: {out / _SHEET}",
         f"one by one:   {out / 'honest' / 'overlays'}",
@@ -77,6 +81,12 @@ def show(out: Path) -> list[str]:
         "",
         "Your own:     gradcam-hooks explain photos/ --model resnet50",
     ]
+
+
+def _audited(name: str, job: Job) -> list[str]:
+    """What an audit of the bundled pictures says of a network."""
+    found = audit(job.loaded, list(demo.IMAGES), "layer3", preprocess=job.prepare)
+    return textwrap.wrap(f"Audit of {name}: {found.text}", 80, subsequent_indent="  ")
 
 
 def _job(weights: Path) -> Job:

@@ -1,0 +1,91 @@
+"""An audit as plain data: for JSON, and a row of a table for each picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+from gradcam_hooks.auditing.figures import confusion, of_classes, wrong_and_sure
+from gradcam_hooks.auditing.strategies import Audit, Strategy
+
+__all__ = ["HEAD", "name_of", "plain", "rows"]
+
+HEAD = ("picture", "file", "answer", "probability", "truth", "right", "strategy", "suspect", "map")
+
+
+def name_of(audit: Audit, number: int) -> str:
+    """A picture's file, or its number where it is no file."""
+    return audit.names[number] if audit.names is not None else f"picture {number}"
+
+
+def plain(audit: Audit) -> dict[str, object]:
+    """All that is told, as what JSON knows: numbers that are none are null."""
+    return {
+        "finding": audit.text,
+        "power": audit.power,
+        "pictures": len(audit),
+        "accuracy": audit.accuracy,
+        "method": audit.method,
+        "layers": list(audit.layers),
+        "strategies": [_strategy(audit, one) for one in audit.strategies],
+        "classes": [
+            {"label": audit.label(one.number), **_finite(dataclasses.asdict(one))}
+            for one in of_classes(audit)
+        ],
+        "confusion": [
+            {
+                "truth": audit.label(cell.truth),
+                "answer": audit.label(cell.answer),
+                "pictures": len(cell.members),
+                "place": cell.place.tolist(),
+            }
+            for cell in confusion(audit)
+        ],
+        "wrong_and_sure": list(wrong_and_sure(audit)[:100]),
+    }
+
+
+def _strategy(audit: Audit, one: Strategy) -> dict[str, object]:
+    return {
+        "suspect": one.suspect,
+        "text": one.text,
+        "share": one.share,
+        "by": one.by,
+        "among": None if one.among is None else audit.label(one.among),
+        "answers": {audit.label(number): count for number, count in one.answers.items()},
+        "accuracy": one.accuracy,
+        "accuracy_outside": one.accuracy_outside,
+        "concentration": one.concentration,
+        "proof": _finite(dataclasses.asdict(one.proof)),
+        "place": one.place.tolist(),
+        "members": list(one.members),
+    }
+
+
+def _finite(numbers: dict[str, object]) -> dict[str, object]:
+    return {
+        key: None if isinstance(one, float) and not math.isfinite(one) else one
+        for key, one in numbers.items()
+    }
+
+
+def rows(audit: Audit) -> Iterator[tuple[object, ...]]:
+    """A row for each picture, under `HEAD`; strategies are numbered from 1, as on the page."""
+    own: dict[int, int] = {}
+    for place, one in reversed(list(enumerate(audit.strategies, 1))):
+        own.update(dict.fromkeys(one.members, place))
+    for number, (answer, chance) in enumerate(zip(audit.answers, audit.chances, strict=True)):
+        truth = -1 if audit.truths is None else audit.truths[number]
+        strategy = own.get(number)
+        yield (
+            number,
+            name_of(audit, number),
+            audit.label(answer),
+            f"{chance:.6f}",
+            audit.label(truth) if truth >= 0 else "",
+            str(truth == answer).lower() if truth >= 0 else "",
+            strategy or "",
+            str(bool(strategy and audit.strategies[strategy - 1].suspect)).lower(),
+            audit.words[number],
+        )

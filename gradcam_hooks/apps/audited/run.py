@@ -1,0 +1,126 @@
+"""The audit of the command: files through a network, and what came of it into a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradcam_hooks.apps.audited.write import write_audit
+from gradcam_hooks.apps.batch.folder import Folder
+from gradcam_hooks.apps.batch.records import Record
+from gradcam_hooks.apps.batch.truths import check_truths, judged
+from gradcam_hooks.auditing import Audit, audit
+from gradcam_hooks.errors import GradCamHooksError, ImageError
+from gradcam_hooks.explainers import explain
+from gradcam_hooks.images.reading import load_image
+from gradcam_hooks.models import LoadedModel
+from gradcam_hooks.version import version
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from gradcam_hooks.images.given import PrepareSpec
+
+__all__ = ["audit_files", "readable"]
+
+
+def readable(paths: Sequence[Path], max_pixels: int) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The pictures that can be read, and the others with the reason.
+
+    Raises:
+        ImageError: none can be read.
+    """
+    reasons = [_unread(path, max_pixels) for path in paths]
+    good = [path for path, why in zip(paths, reasons, strict=True) if why is None]
+    broken = [(path, why) for path, why in zip(paths, reasons, strict=True) if why is not None]
+    if not good:
+        raise ImageError(f"none of the {len(paths)} pictures can be read: {broken[0][1]}")
+    return good, broken
+
+
+def _unread(path: Path, max_pixels: int) -> str | None:
+    try:
+        load_image(path, max_pixels=max_pixels)
+    except ImageError as error:
+        return str(error)
+    return None
+
+
+def audit_files(
+    loaded: LoadedModel,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    layer: str | Sequence[str] = "auto",
+    method: str = "gradcam",
+    preprocess: PrepareSpec | None = None,
+    truths: Mapping[str, str] | None = None,
+    trials: int = 400,
+    batch_size: int = 64,
+    seed: int = 0,
+    command: str = "",
+    **options: Any,
+) -> tuple[Audit, list[Path]]:
+    """Audit files, and write the page, the JSON and the table; see `gradcam_hooks.audit`.
+
+    Args:
+        loaded: the network.
+        paths: the pictures.
+        out: the folder that gets the files.
+        layer: as for `audit`.
+        method: as for `audit`.
+        preprocess: as for `audit`.
+        truths: the true class of each picture, by its path, where it is known.
+        trials: as for `audit`.
+        batch_size: as for `audit`.
+        seed: as for `audit`.
+        command: the command line, where there was one.
+        options: the method's own.
+
+    Raises:
+        GradCamHooksError: as `audit`; and where none of the truths is a class of the network.
+        OSError: the results cannot be written.
+    """
+    folder = Folder(out)
+    check_truths(truths or {}, loaded.labels)
+    known = [_truth((truths or {}).get(str(path)), loaded.labels) for path in paths]
+    found = audit(
+        loaded,
+        list(paths),
+        layer if isinstance(layer, str) else list(layer),
+        method=method,
+        truths=known if truths else None,
+        preprocess=preprocess,
+        trials=trials,
+        batch_size=batch_size,
+        seed=seed,
+        **options,
+    )
+
+    def draw(number: int) -> Image.Image | None:
+        try:
+            return explain(
+                loaded, paths[number], list(found.layers), method=method, preprocess=preprocess
+            ).overlay()
+        except (GradCamHooksError, OSError):  # it was there when it was audited
+            return None
+
+    terms = [
+        ("Network", loaded.name),
+        ("Weights", loaded.weights),
+        ("Layer", ", ".join(found.layers)),
+        ("Method", found.method),
+        ("Seed", str(seed)),
+        ("Version", version()),
+        *([("Command", command)] if command else []),
+    ]
+    return found, write_audit(found, folder, draw, terms)
+
+
+def _truth(word: str | None, labels: Sequence[str] | None) -> str | int:
+    """A true class as `audit` takes it; -1 where it is not known."""
+    if word is None:
+        return -1
+    shown = judged(Record("", predicted=0), word, labels).truth or word
+    return int(shown) if labels is None and shown.isdecimal() else shown

@@ -1,0 +1,51 @@
+"""The files of an audit, all of them or none, in a folder of results."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from gradcam_hooks.apps.audited.page import Draw, render
+from gradcam_hooks.apps.audited.plain import HEAD, plain, rows
+from gradcam_hooks.apps.batch.folder import Folder
+from gradcam_hooks.auditing.strategies import Audit
+
+__all__ = ["FILES", "write_audit"]
+
+FILES = ("audit.html", "audit.json", "audit.csv")
+
+
+def write_audit(
+    audit: Audit, folder: Folder, draw: Draw, terms: Sequence[tuple[str, str]] = ()
+) -> list[Path]:
+    """Write the page, the JSON and the table.
+
+    Args:
+        audit: what is told.
+        folder: gets the files.
+        draw: draws a picture by its number, with its map.
+        terms: what the run was, as terms and words.
+
+    Returns:
+        The files, the page first.
+
+    Raises:
+        ImageError: another's file is in the place of one of them.
+        OSError: a file cannot be written.
+    """
+    page = render(audit, draw, terms)
+    content = json.dumps(plain(audit), indent=1, allow_nan=False)
+    with folder.held():
+        folder.claim(FILES)
+        with ExitStack() as stack:
+            html, data, table = (stack.enter_context(folder.write(name)) for name in FILES)
+            html.write_text(page, encoding="utf-8", newline="\n")
+            data.write_text(content, encoding="ascii")
+            with table.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(HEAD)
+                writer.writerows(rows(audit))
+    return [folder.path / name for name in FILES]

@@ -1,0 +1,81 @@
+"""The command `gradcam-hooks audit`: a folder of pictures, searched for shortcuts."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import typer
+
+from gradcam_hooks.apps.cli import flags
+from gradcam_hooks.apps.cli.running import loaded_model
+from gradcam_hooks.apps.cli.terminal import mistakes_told, note, say
+from gradcam_hooks.defaults import MAX_PIXELS
+
+__all__ = ["audit"]
+
+_RESULTS = Path("gradcam_results")
+
+
+def audit(
+    paths: flags.Paths = None,
+    model: flags.ModelName = None,
+    weights: flags.Weights = None,
+    num_classes: flags.Classes = None,
+    labels: flags.Labels = None,
+    trust_pickle: flags.TrustPickle = False,
+    device: flags.Device = "auto",
+    layer: flags.Layers = None,
+    method: flags.OneMethod = "gradcam",
+    preprocess: flags.PreprocessName = None,
+    fit: flags.FitName = None,
+    size: flags.Size = None,
+    mean: flags.Mean = None,
+    std: flags.Std = None,
+    max_pixels: flags.MaxPixels = MAX_PIXELS,
+    truth: flags.Truth = None,
+    trials: flags.Trials = 400,
+    seed: flags.Seed = 0,
+    batch_size: flags.BatchSize = 32,
+    out: flags.AuditOut = _RESULTS,
+) -> None:
+    """Search many pictures for what a network should not look at: audit.html, .json and .csv."""
+    with mistakes_told(model):
+        from gradcam_hooks.apps.audited import FILES, audit_files, readable
+        from gradcam_hooks.apps.batch import Folder
+        from gradcam_hooks.apps.batch.runs import searched
+        from gradcam_hooks.apps.batch.truths import read_truths
+        from gradcam_hooks.apps.cli import options
+        from gradcam_hooks.images.files import list_images
+
+        named = options.read_paths(paths)
+        name, asked = options.read_model(model, weights), options.read_method(method).name
+        pictures = list_images(named, exclude=searched(named, out))
+        truths = {} if truth is None else read_truths(truth, pictures)
+        Folder(out).check(FILES)
+        loaded = loaded_model(name, weights, num_classes, labels, trust_pickle, device)
+        good, broken = readable(pictures, options.allow_pixels(max_pixels))
+        for _, why in broken:
+            note("broken", why)
+        layers = tuple(layer or ("auto",))
+        found, files = audit_files(
+            loaded,
+            good,
+            out,
+            layer=layers[0] if len(layers) == 1 else layers,
+            method=asked,
+            preprocess=options.read_preprocess(loaded, preprocess, fit, size, mean, std),
+            truths=truths,
+            trials=trials,
+            batch_size=batch_size,
+            seed=seed,
+            command=shlex.join(["gradcam-hooks", *sys.argv[1:]]),
+        )
+        if found.accuracy is not None:
+            say(f"{found.accuracy:.1%} of the answers are right.")
+        say(found.text)
+        for file in files:
+            say(f"{file.suffix[1:]}: {file}")
+        if broken:
+            raise typer.Exit(1)

@@ -1,0 +1,200 @@
+"""One look at every picture: its map, what lies under it, and what the network says.
+
+Maps are kept at the layer's own resolution in half precision, so that a hundred thousand fit in
+memory. Here the library is asked for explanations; nothing is judged.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gradcam_hooks.auditing.features import boxes_of, looks, places
+from gradcam_hooks.auditing.pictures import Pictures
+from gradcam_hooks.errors import InputError
+from gradcam_hooks.explainers import Explainer, explainer
+from gradcam_hooks.methods import Method, method_of
+from gradcam_hooks.models import LoadedModel
+from gradcam_hooks.network.modules import LayerSpec
+from gradcam_hooks.network.outputs import choose, class_logits, probabilities
+from gradcam_hooks.network.state import untouched
+from gradcam_hooks.results.explanation import Explanation
+from gradcam_hooks.targets import Target
+
+__all__ = ["Seen", "answering", "see"]
+
+Answer = Callable[[Tensor], Tensor]
+"""From inputs to the probabilities of the classes, ``(batch, classes)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What is known of every picture after one look; the first axis of all is the pictures'.
+
+    Attributes:
+        maps: the positive part of each map at the layer's resolution, half precision, the
+            largest value 1.
+        places: where each looks (`features.places`).
+        looks: what is there (`features.looks`); None where the layer cannot be read.
+        boxes: the box around the peak of each, in pixels of the input.
+        answers: the class that the network says.
+        chances: how probable it says that is.
+        words: the diagnosis of each map.
+        size: height and width of the input.
+        layers: what was explained, by dotted name.
+    """
+
+    maps: Tensor
+    places: Tensor
+    looks: Tensor | None
+    boxes: Tensor
+    answers: Tensor
+    chances: Tensor
+    words: tuple[str, ...]
+    size: tuple[int, int]
+    layers: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+
+def see(
+    model: nn.Module | LoadedModel,
+    pictures: Pictures,
+    layer: LayerSpec,
+    method: object,
+    target: Target,
+    options: Mapping[str, object],
+    batch_size: int,
+) -> Seen:
+    """Look at every picture once.
+
+    Raises:
+        InputError: the network gives no logits of classes, or its maps are no pictures.
+        GradCamHooksError: as `Explainer` raises.
+    """
+    row = method_of(method)  # type: ignore[arg-type]  # it says what it takes
+    kept: list[tuple[Tensor, Tensor]] = []
+    asked, beside = _watched(row, kept), row.rule is None or "sampler" in options
+    parts: list[dict[str, Tensor]] = []
+    words: list[str] = []
+    layers: tuple[str, ...] = ()
+    with explainer(asked, model, layer, **options) as explain:
+        for start in range(0, pictures.count, batch_size):
+            numbers = range(start, min(start + batch_size, pictures.count))
+            inputs = pictures.inputs(numbers)
+            kept.clear()
+            explained = explain(inputs.to(_like(explain.model)), target=target)
+            raw = _raw(explained)
+            layers = explained.layers
+            looked = None if beside else _looked(kept, raw)
+            words += map(str, explained.diagnosis)
+            parts.append(_facts(explained, raw, looked))
+    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    whole = all("looks" in part for part in parts)
+    return Seen(
+        maps=joined["maps"],
+        places=joined["places"],
+        looks=joined["looks"] if whole else None,
+        boxes=joined["boxes"],
+        answers=joined["answers"],
+        chances=joined["chances"],
+        words=tuple(words),
+        size=(explained.maps.shape[-2], explained.maps.shape[-1]),
+        layers=layers,
+    )
+
+
+def _watched(row: Method, kept: list[tuple[Tensor, Tensor]]) -> Method | Callable[..., Tensor]:
+    """The method, whose rule also keeps what it was given; a procedure as it is."""
+    rule = row.rule
+    if rule is None:
+        return row
+
+    @functools.wraps(rule)
+    def watched(activation: Tensor, gradient: Tensor, **options: object) -> Tensor:
+        raw: Tensor = rule(activation, gradient, **options)
+        kept.append((activation.detach(), raw.detach()))
+        return raw
+
+    return Method(
+        name=row.name,
+        cls=row.cls,
+        title=row.title,
+        rule=watched,
+        needs_gradients=row.needs_gradients,
+        class_specific=row.class_specific,
+        fuse=row.fuse,
+    )
+
+
+def _looked(kept: list[tuple[Tensor, Tensor]], raw: Tensor) -> Tensor | None:
+    """What lies under the maps: of the last activation that the rule was asked for."""
+    if not kept:
+        return None
+    activation = kept[-1][0]
+    fits = activation.ndim == 4 and (len(activation), *activation.shape[2:]) == raw.shape
+    return looks(activation, raw).cpu() if fits else None
+
+
+def _raw(explained: Explanation) -> Tensor:
+    """The raw map of each picture at the last layer named, ``(batch, height, width)``."""
+    raw = explained.raw[-1] if isinstance(explained.raw, tuple) else explained.raw
+    if raw.ndim != 3 or explained.scores.ndim != 1 or explained.maps.ndim != 3:
+        raise InputError(
+            "an audit needs one map (height, width) of each picture, and these are of shape "
+            f"{tuple(raw.shape)}. Ask for one target of each, and for pictures."
+        )
+    return raw.float()
+
+
+def _facts(explained: Explanation, raw: Tensor, looked: Tensor | None) -> dict[str, Tensor]:
+    if explained.logits is None:
+        raise InputError(
+            "an audit is of a network that says a class, and no logits (batch, classes) were found "
+            "in what this one returns. output= says where they are."
+        )
+    chances = _both(probabilities(explained.logits, multi_label=explained.multi_label))
+    sure, said = chances.max(1)
+    top = raw.relu().flatten(1).amax(1).clamp_min(torch.finfo(raw.dtype).tiny)
+    found = {
+        "maps": (raw.relu() / top[:, None, None]).half().cpu(),
+        "places": places(raw).cpu(),
+        "boxes": boxes_of(explained.maps.float()).cpu(),
+        "answers": said.cpu(),
+        "chances": sure.float().cpu(),
+    }
+    return found if looked is None else {**found, "looks": looked}
+
+
+def _both(chances: Tensor) -> Tensor:
+    """Of a single logit the chance of both classes."""
+    return torch.cat([1 - chances, chances], 1) if chances.shape[1] == 1 else chances
+
+
+def _like(model: nn.Module) -> Tensor:
+    return next(model.parameters(), torch.empty(0)).detach()
+
+
+def answering(explain: Explainer, batch_size: int) -> Answer:
+    """What asks the network for its answers and for no map, leaving it as it was found."""
+    model, asked = explain.model, explain._question.asked
+
+    def answer(inputs: Tensor) -> Tensor:
+        found = []
+        for start in range(0, len(inputs), batch_size):
+            part = inputs[start : start + batch_size]
+
+            def work(part: Tensor = part) -> Tensor:
+                logits = class_logits(choose(model(part.to(_like(model))), asked.output), len(part))
+                assert logits is not None  # the first look has found them
+                return _both(probabilities(logits, multi_label=asked.multi_label)).cpu()
+
+            found.append(untouched(model, work))
+        return torch.cat(found)
+
+    return answer

@@ -1,0 +1,132 @@
+"""The pictures of an audit: a tensor, files, a folder or a data set, as inputs of a network.
+
+Inputs are made when they are asked for, so that a hundred thousand files never lie in memory
+together. Knows pictures and what data sets return; it runs no network.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradcam_hooks.errors import InputError
+from gradcam_hooks.images.files import list_images
+from gradcam_hooks.images.given import Prepare, is_picture, prepared
+
+__all__ = ["Pictures", "pictures_of"]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures by their numbers.
+
+    Attributes:
+        count: how many there are.
+        inputs: from numbers to a tensor ``(pictures, channels, height, width)``.
+        names: of each, where it is a file.
+        truths: what a data set says each is, a class number or a label; None where it does not.
+        classes: the classes' names, where a data set has them.
+    """
+
+    count: int
+    inputs: Callable[[Sequence[int]], Tensor]
+    names: tuple[str, ...] | None = None
+    truths: tuple[object, ...] | None = None
+    classes: tuple[str, ...] | None = None
+
+
+def pictures_of(given: object, prepare: Callable[[], Prepare]) -> Pictures:
+    """The pictures that a user gave.
+
+    Args:
+        given: a tensor ``(pictures, channels, height, width)`` ready for the network; a folder, a
+            file or pictures in a list; or a data set of tensors or pictures, or of pairs of one
+            and its class.
+        prepare: tells what makes inputs of pictures; asked where there is one.
+
+    Raises:
+        InputError, ImageError: it is none of these, or there is nothing in it.
+    """
+    if isinstance(given, Tensor):
+        if given.ndim != 4 or not len(given):
+            raise InputError(
+                "an audit is of pictures, (pictures, channels, height, width), and a tensor of "
+                f"shape {tuple(given.shape)} came."
+            )
+        whole = given
+        return Pictures(len(whole), lambda numbers: whole[torch.as_tensor(list(numbers))])
+    if isinstance(given, str | os.PathLike):
+        given = list_images([given])
+    elif isinstance(given, list | tuple) and given and all(map(_is_path, given)):
+        given = list_images(given)
+    if isinstance(given, list | tuple) and given and is_picture(given):
+        names = tuple(map(str, given)) if _is_path(given[0]) else None
+        return Pictures(len(given), _reader(given, prepare), names)
+    if hasattr(given, "__getitem__") and hasattr(given, "__len__") and not is_picture(given):
+        return _of_set(given, prepare)
+    raise InputError(
+        "an audit takes a tensor (pictures, channels, height, width), a folder, a list of "
+        f"pictures or a data set with a length, not {type(given).__name__}."
+    )
+
+
+def _is_path(one: object) -> bool:
+    return isinstance(one, str | os.PathLike)
+
+
+def _reader(items: Sequence[Any], prepare: Callable[[], Prepare]) -> Callable[..., Tensor]:
+    def read(numbers: Sequence[int]) -> Tensor:
+        return prepared([items[number] for number in numbers], prepare())[0]
+
+    return read
+
+
+def _of_set(given: Any, prepare: Callable[[], Prepare]) -> Pictures:
+    """A data set; its classes are read where it lists them, else off its items."""
+    count = len(given)
+    if not count:
+        raise InputError("the data set is empty.")
+
+    def read(numbers: Sequence[int]) -> Tensor:
+        items = [_first(given[number]) for number in numbers]
+        if all(isinstance(one, Tensor) for one in items):
+            return torch.stack(items)
+        if is_picture(items):
+            return prepared(items, prepare())[0]
+        raise InputError(
+            "an item of a data set is a tensor (channels, height, width) or a picture, alone or "
+            f"ahead of its class, and number {numbers[0]} is a {type(items[0]).__name__}."
+        )
+
+    classes = getattr(given, "classes", None)
+    samples = getattr(given, "samples", None)
+    files = samples if isinstance(samples, list) and len(samples) == count else None
+    names = None if files is None else tuple(str(path) for path, *_ in files)
+    return Pictures(
+        count, read, names, _truths(given, count), tuple(map(str, classes)) if classes else None
+    )
+
+
+def _truths(given: Any, count: int) -> tuple[object, ...] | None:
+    listed: Any = getattr(given, "targets", ())
+    if isinstance(listed, Sequence | Tensor) and len(listed) == count:
+        return tuple(map(_plain, listed))
+    if isinstance(given, torch.utils.data.TensorDataset) and len(given.tensors) > 1:
+        return tuple(map(_plain, given.tensors[1]))
+    first = given[0]
+    if not (isinstance(first, tuple | list) and len(first) > 1):
+        return None
+    return tuple(_plain(given[number][1]) for number in range(count))
+
+
+def _first(item: object) -> Any:
+    return item[0] if isinstance(item, tuple | list) else item
+
+
+def _plain(truth: object) -> object:
+    return truth.item() if isinstance(truth, Tensor) and truth.numel() == 1 else truth

@@ -1,0 +1,101 @@
+"""Tests of significance: exact where few, by permutation else; pure functions of numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["discoveries", "interval", "signs", "strata"]
+
+ROUNDS = 9999
+"""Permutations of a test; the least p is one in ten thousand."""
+
+
+def interval(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's interval of a share, of 95 % by default.
+
+    >>> low, high = interval(47, 49)
+    >>> round(low, 3), round(high, 3)
+    (0.863, 0.989)
+    """
+    if not count:
+        return 0.0, 1.0
+    share, square = hits / count, z * z
+    middle = (share + square / (2 * count)) / (1 + square / count)
+    half = math.sqrt(share * (1 - share) / count + square / (4 * count * count))
+    half *= z / (1 + square / count)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def signs(differences: Tensor, generator: torch.Generator, rounds: int = ROUNDS) -> float:
+    """The p of a mean above 0, where each difference could as well have had the other sign.
+
+    >>> signs(torch.ones(20), torch.Generator().manual_seed(0), rounds=999)
+    0.001
+    """
+    values = differences.double()
+    if not len(values) or not bool((values != 0).any()):
+        return 1.0
+    flips = torch.randint(0, 2, (rounds, len(values)), generator=generator).double() * 2 - 1
+    reached = int((flips @ values >= values.sum() - 1e-9).sum())
+    return (reached + 1) / (rounds + 1)
+
+
+def strata(
+    values: Tensor, chosen: Tensor, groups: Tensor, generator: torch.Generator, rounds: int = ROUNDS
+) -> tuple[float, float]:
+    """How much higher the chosen values are than the others of their group, and the p of it.
+
+    Groups that hold chosen values alone, or others alone, tell nothing and are left out. Each
+    group counts by how many are chosen in it.
+
+    Args:
+        values: ``(n,)``.
+        chosen: bool ``(n,)``.
+        groups: ``(n,)`` of numbers; what is compared lies in one of them.
+        generator: draws the permutations, within the groups.
+        rounds: how many.
+
+    Returns:
+        The mean difference, and its p; NaN and 1 where nothing can be compared.
+
+    >>> values = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+    >>> chosen = torch.tensor([1, 1, 1, 0, 0, 0]).bool()
+    >>> strata(values, chosen, torch.zeros(6), torch.Generator().manual_seed(0))[0]
+    1.0
+    """
+    total, weight = 0.0, 0
+    null = torch.zeros(rounds, dtype=torch.float64)
+    for group in set(groups.tolist()):
+        here = groups == group
+        inside, own = values[here].double(), chosen[here]
+        k, n = int(own.sum()), int(here.sum())
+        if not 0 < k < n:
+            continue
+        total += k * float(inside[own].mean() - inside[~own].mean())
+        weight += k
+        order = torch.rand(rounds, n, generator=generator).argsort(1)[:, :k]
+        sums = inside[order].sum(1)
+        null += k * (sums / k - (inside.sum() - sums) / (n - k))
+    if not weight:
+        return math.nan, 1.0
+    reached = int((null >= total - 1e-9).sum())
+    return total / weight, (reached + 1) / (rounds + 1)
+
+
+def discoveries(p: Sequence[float]) -> list[float]:
+    """Benjamini and Hochberg's adjusted p of each test: the false discovery rate it needs.
+
+    >>> [round(q, 3) for q in discoveries([0.01, 0.04, 0.03, 0.5])]
+    [0.04, 0.053, 0.053, 0.5]
+    """
+    count = len(p)
+    order = sorted(range(count), key=lambda i: p[i], reverse=True)
+    adjusted, least = [1.0] * count, 1.0
+    for rank, i in zip(range(count, 0, -1), order, strict=True):
+        least = min(least, p[i] * count / rank)
+        adjusted[i] = least
+    return adjusted

@@ -1,0 +1,226 @@
+"""What an audit tells: its strategies, each with its proof, and the finding in words.
+
+Frozen values. The words follow the numbers: no sentence says more than what was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gradcam_hooks.auditing.features import SIDE
+from gradcam_hooks.results.facts import class_word, label_of
+
+__all__ = ["Audit", "Proof", "Strategy", "where"]
+
+Kind = Literal["place", "look"]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What interventions on a strategy's pictures did; all numbers but the counts are shares.
+
+    Attributes:
+        tried: how many of its pictures were covered.
+        covered: whose answers became others when the region was covered.
+        covered_elsewhere: the same, when as much was covered at a random place.
+        put: how many of its regions were put onto pictures of other classes.
+        pasted: of those pictures, which became the region's class.
+        pasted_elsewhere: the same of regions from a random place of its pictures.
+        pasted_others: the same of the regions of other pictures of the same classes; NaN where
+            there are none.
+        more: how much oftener its regions did that than those others, class by class; NaN where
+            there are none.
+        q_covered: the false discovery rate at which covering did more than covering elsewhere.
+        q_pasted: the false discovery rate at which its regions did more than the others.
+        replaced: whether the regions took the place of what the other pictures look at, because
+            all look at the same place.
+    """
+
+    tried: int = 0
+    covered: float = math.nan
+    covered_elsewhere: float = math.nan
+    put: int = 0
+    pasted: float = math.nan
+    pasted_elsewhere: float = math.nan
+    pasted_others: float = math.nan
+    more: float = math.nan
+    q_covered: float = 1.0
+    q_pasted: float = 1.0
+    replaced: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Strategy:
+    """Pictures in which the network looks in one way.
+
+    Attributes:
+        members: their numbers.
+        share: of all pictures of the audit.
+        by: what they have in common: the place of the map, or the look of what lies under it.
+        among: the class, by its number, among whose pictures it was found; None: among all.
+        suspect: whether the network decides by something that the classes' other pictures do not
+            share, proved by intervention.
+        text: what was found, in words.
+        proof: the numbers of the interventions.
+        answers: how many of them the network calls each class.
+        accuracy: the share that is right, where the true classes are known.
+        accuracy_outside: the same of all other pictures.
+        place: the mean of the maps' places, ``(8, 8)``, with the sum 1.
+        concentration: how far its maps look at one place, from 0 to 1.
+        leaves: the share of its edges in the graph that lead out of it.
+        stability: how surely it is found again in a part of the pictures; NaN where not asked.
+        middle: the members nearest its middle.
+        edge: the members farthest from it.
+    """
+
+    members: tuple[int, ...]
+    share: float
+    by: Kind
+    among: int | None
+    suspect: bool
+    text: str
+    proof: Proof
+    answers: dict[int, int]
+    accuracy: float | None
+    accuracy_outside: float | None
+    place: Tensor
+    concentration: float
+    leaves: float
+    stability: float
+    middle: tuple[int, ...]
+    edge: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        word = "suspect, " if self.suspect else ""
+        return f"Strategy({word}{len(self.members)} pictures, {self.share:.1%}: {self.text})"
+
+    @property
+    def words(self) -> str:
+        """The text."""
+        return self.text
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What a network looks at across many pictures.
+
+    Attributes:
+        strategies: the suspect ones first, then by size.
+        text: the finding.
+        answers: the class that the network says of each picture.
+        chances: how probable it says that is.
+        truths: the true class of each; -1 where it is not known; None where none is.
+        labels: the classes' names, where they are known.
+        names: the pictures' files, where they are files.
+        layers: what was explained, by dotted name.
+        method: the method's name.
+        words: the diagnosis of each map.
+        places: where each map looks, ``(pictures, 64)``.
+        maps: the maps at the layer's resolution, half precision.
+        boxes: the box around each map's peak, in pixels of the input.
+        size: height and width of the input.
+        power: what would have been missed, in words.
+    """
+
+    strategies: tuple[Strategy, ...]
+    text: str
+    answers: tuple[int, ...]
+    chances: tuple[float, ...]
+    truths: tuple[int, ...] | None
+    labels: tuple[str, ...] | None
+    names: tuple[str, ...] | None
+    layers: tuple[str, ...]
+    method: str
+    words: tuple[str, ...] = field(repr=False)
+    places: Tensor = field(repr=False)
+    maps: Tensor = field(repr=False)
+    boxes: Tensor = field(repr=False)
+    size: tuple[int, int]
+    power: str
+
+    def __repr__(self) -> str:
+        return f"Audit({len(self)} pictures, {len(self.strategies)} strategies: {self.text})"
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    @property
+    def suspects(self) -> tuple[Strategy, ...]:
+        """The strategies that are suspect."""
+        return tuple(one for one in self.strategies if one.suspect)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share that is right, of the pictures whose true class is known."""
+        known = [(a, t) for a, t in zip(self.answers, self.truths or (), strict=False) if t >= 0]
+        return sum(a == t for a, t in known) / len(known) if known else None
+
+    def label(self, number: int) -> str:
+        """A class in words."""
+        return class_word(number, label_of(number, self.labels))
+
+
+def where(place: Tensor) -> str:
+    """A mean place in words: where its middle lies, by thirds of the picture.
+
+    >>> corner = torch.zeros(8, 8)
+    >>> corner[7, 0] = 1
+    >>> where(corner)
+    'lower left'
+    """
+    grid = place.view(SIDE, SIDE).double()
+    grid = grid / grid.sum().clamp_min(1e-12)
+    steps = (torch.arange(SIDE, dtype=torch.float64) + 0.5) / SIDE
+    row, column = float(grid.sum(1) @ steps), float(grid.sum(0) @ steps)
+    vertical = ("upper", "", "lower")[min(2, int(row * 3))]
+    horizontal = ("left", "", "right")[min(2, int(column * 3))]
+    if not vertical and not horizontal:
+        return "centre"
+    alone = {"upper": "top", "lower": "bottom"}
+    return (
+        f"{vertical} {horizontal}" if vertical and horizontal else (horizontal or alone[vertical])
+    )
+
+
+def told(
+    count: int,
+    total: int,
+    looks_at: str,
+    proof: Proof,
+    classes: Sequence[str],
+) -> str:
+    """A strategy in words.
+
+    Args:
+        count: its pictures.
+        total: all of them.
+        looks_at: at what, such as "look at the lower left".
+        proof: the numbers.
+        classes: the names of those that its pictures are called, the most frequent first.
+    """
+    called = classes[0] if len(classes) == 1 else f"{len(classes)} classes"
+    parts = [f"{count:,} of {total:,} pictures ({count / total:.0%}, called {called}) {looks_at}."]
+    if proof.tried:
+        parts.append(
+            f"Covering it changes {proof.covered:.0%} of {proof.tried} answers, covering as much "
+            f"elsewhere {proof.covered_elsewhere:.0%}."
+        )
+    if proof.put:
+        what = "in the place of what they look at" if proof.replaced else "beside what they look at"
+        line = (
+            f"Put onto pictures of other classes, {what}, it makes {proof.pasted:.0%} of them the "
+            f"class it came from; a random part of the same pictures {proof.pasted_elsewhere:.0%}"
+        )
+        if not math.isnan(proof.pasted_others):
+            line += f", the regions of the class's other pictures {proof.pasted_others:.0%}"
+        parts.append(f"{line}.")
+    return " ".join(parts)

@@ -1,0 +1,214 @@
+"""Trials: interventions on some of the pictures, once each, that every group is judged by.
+
+A trial covers the region of a picture and puts it onto others. What a group's trials did is
+compared with what those of the other pictures of the same classes did; nothing here knows how a
+group was found, so that the proof is not what chose the group.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gradcam_hooks.auditing.features import concentration, off_centre, turned
+from gradcam_hooks.auditing.proof import Answer, Inputs, cover, paste
+from gradcam_hooks.auditing.statistics import discoveries, signs, strata
+from gradcam_hooks.auditing.strategies import Proof
+
+__all__ = ["Group", "Trials", "drawn", "fixed", "judged", "tried"]
+
+RATE, MORE, COVERS, Q = 0.5, 0.3, 0.2, 0.05
+"""From where on a strategy is suspect: its regions make at least half of the other pictures their
+class, at least 0.3 more than the regions of the class's others; covering changes at least 0.2 more
+of the answers than covering elsewhere; both at a false discovery rate of 5 % at most."""
+
+_OF_GROUP, _OF_CLASS = 16, 24
+_PART = 64
+_TURNS = 999
+_ALONE = 0.5
+"""How far all maps look at one place, at least, for that place to be suspect by itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Pictures that are to be judged.
+
+    Attributes:
+        members: their numbers.
+        by: what they have in common.
+        among: the class they were found in; None: all.
+        leaves: the share of the group's edges that lead out of it.
+        whole: whether it is all there was to group, so that its maps did not choose it.
+    """
+
+    members: Tensor
+    by: str
+    among: int | None
+    leaves: float = 0.0
+    whole: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Trials:
+    """The outcome for each picture that was tried; NaN where it found none to be put onto.
+
+    Attributes:
+        numbers: of the pictures, rising.
+        here: whether covering the region changed the answer.
+        elsewhere: whether covering as much elsewhere did.
+        rates: of the pictures it was put onto, the share that became its class.
+        rates_elsewhere: the same of another part of the picture.
+        replaced: as ``rates``, in the place of what the others look at.
+    """
+
+    numbers: Tensor
+    here: Tensor
+    elsewhere: Tensor
+    rates: Tensor
+    rates_elsewhere: Tensor
+    replaced: Tensor
+
+    def rows(self, members: Tensor) -> Tensor:
+        """Which of the trials are of these pictures, bool ``(trials,)``."""
+        return torch.isin(self.numbers, members)
+
+
+def drawn(
+    groups: Sequence[Group], answers: Tensor, most: int, generator: torch.Generator
+) -> list[int]:
+    """The pictures to try: some of every group, the smallest first, and of every class in it."""
+    chosen: dict[int, None] = {}
+
+    def take(pool: Tensor, count: int) -> None:
+        have = sum(int(one) in chosen for one in pool)
+        for one in pool[torch.randperm(len(pool), generator=generator)].tolist():
+            if have >= count or len(chosen) >= most:
+                return
+            if one not in chosen:
+                chosen[one] = None
+                have += 1
+
+    for group in sorted(groups, key=lambda one: len(one.members)):
+        take(group.members, _OF_GROUP)
+    for answer in sorted(set(answers.tolist())):
+        take((answers == answer).nonzero()[:, 0], _OF_CLASS)
+    return sorted(chosen)
+
+
+def tried(
+    numbers: Sequence[int],
+    boxes: Tensor,
+    answers: Tensor,
+    inputs: Inputs,
+    answer: Answer,
+    generator: torch.Generator,
+) -> Trials:
+    """Try the pictures of these numbers."""
+    every = range(len(answers))
+    found: dict[str, list[Tensor]] = {
+        name: [] for name in ("here", "elsewhere", "rates", "rates_elsewhere", "replaced")
+    }
+    for start in range(0, len(numbers), _PART):
+        part = list(numbers[start : start + _PART])
+        covered = cover(part, boxes[part], inputs, answer, generator)
+        found["here"].append(covered.here)
+        found["elsewhere"].append(covered.elsewhere)
+        pasted = paste(part, boxes, answers, every, inputs, answer, generator)
+        rates, other = torch.full((2, len(part)), math.nan)
+        at = torch.searchsorted(torch.as_tensor(part), pasted.numbers)
+        rates[at], other[at] = pasted.rates, pasted.elsewhere
+        found["rates"].append(rates)
+        found["rates_elsewhere"].append(other)
+        replaced = torch.full((len(part),), math.nan)
+        left = [one for one, rate in zip(part, rates.tolist(), strict=True) if math.isnan(rate)]
+        if left:
+            again = paste(left, boxes, answers, every, inputs, answer, generator, apart=1.0)
+            replaced[torch.searchsorted(torch.as_tensor(part), again.numbers)] = again.rates
+        found["replaced"].append(replaced)
+    joined = {name: torch.cat(parts) for name, parts in found.items()}
+    return Trials(torch.as_tensor(list(numbers)), **joined)
+
+
+def judged(
+    groups: Sequence[Group],
+    trials: Trials,
+    answers: Tensor,
+    places: Tensor,
+    generator: torch.Generator,
+) -> list[tuple[Proof, bool]]:
+    """The proof of each group, and whether it is suspect."""
+    found = [_proof(group, trials, answers, generator) for group in groups]
+    covered = discoveries([p for _, p, _ in found])
+    pasted = discoveries([p for *_, p in found])
+    verdicts = []
+    for group, (proof, *_), q, q_pasted in zip(groups, found, covered, pasted, strict=True):
+        full = replace(proof, q_covered=q, q_pasted=q_pasted)
+        verdicts.append((full, _suspect(group, full, places, generator)))
+    return verdicts
+
+
+def _proof(
+    group: Group, trials: Trials, answers: Tensor, generator: torch.Generator
+) -> tuple[Proof, float, float]:
+    """What its trials did, and the p of covering and of pasting."""
+    own = trials.rows(group.members)
+    tells = ~trials.rates.isnan()
+    here, elsewhere = trials.here[own], trials.elsewhere[own]
+    own_rates = trials.rates[own & tells]
+    said = answers[trials.numbers]
+    others = trials.rates[~own & tells & torch.isin(said, said[own])]
+    more, p = strata(trials.rates[tells], own[tells], said[tells], generator)
+    swapped = trials.replaced[own]
+    swapped = swapped[~swapped.isnan()]
+    put_beside = len(own_rates) >= max(3, len(swapped))
+    rates = own_rates if put_beside else swapped
+    proof = Proof(
+        tried=int(own.sum()),
+        covered=_mean(here),
+        covered_elsewhere=_mean(elsewhere),
+        put=len(rates),
+        pasted=_mean(rates),
+        pasted_elsewhere=_mean(trials.rates_elsewhere[own & tells]) if put_beside else math.nan,
+        pasted_others=_mean(others) if put_beside and not math.isnan(more) else math.nan,
+        more=more,
+        replaced=not put_beside,
+    )
+    return proof, signs(here - elsewhere, generator), p
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _suspect(group: Group, proof: Proof, places: Tensor, generator: torch.Generator) -> bool:
+    """Whether the numbers accuse it (see the thresholds)."""
+    if not (proof.covered - proof.covered_elsewhere >= COVERS and proof.q_covered <= Q):
+        return False
+    if not proof.pasted >= RATE:
+        return False
+    if proof.more >= MORE and proof.q_pasted <= Q:
+        return True
+    return group.whole and fixed(places[group.members], generator)
+
+
+def fixed(places: Tensor, generator: torch.Generator) -> bool:
+    """Whether maps that nothing chose look at one place off the centre of the picture.
+
+    They overlap more than they would, were each picture mirrored or turned by chance, which a
+    habit of the middle would survive; most of them lies outside the middle quarter.
+    """
+    some = places[torch.randperm(len(places), generator=generator)[:200]]
+    if len(some) < 4 or concentration(some) < _ALONE or off_centre(some) < 2 / 3:
+        return False
+    ways = turned(some.double().sqrt())
+    rows = torch.arange(len(some))
+    found = sum(
+        float(ways[rows, torch.randint(8, (len(some),), generator=generator)].sum(0).square().sum())
+        >= float(ways[:, 0].sum(0).square().sum()) - 1e-9
+        for _ in range(_TURNS)
+    )
+    return (found + 1) / (_TURNS + 1) <= Q / 10

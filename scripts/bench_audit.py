@@ -1,0 +1,204 @@
+"""The audit on planted truth: drawn pictures in which a mark decides, and such in which none does.
+
+Small networks are trained on pictures of four patterns. In a share of one class's pictures the
+pattern is another class's, and a small mark alone makes them that class; the mark stands at one
+place or anywhere. What is measured: whether the audit accuses the pictures with the mark, and
+whether it accuses any where there is no mark. A network that does not obey the mark has no
+shortcut to be found; how far it does is measured and told beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+import gradcam_hooks as gh
+
+CLASSES = ("stripes", "bars", "checks", "ring")
+SIDE, PATTERN, MARK = 32, 11, 7
+MARKED = 2  # the class that the mark makes of a picture
+FIXED = (SIDE - MARK - 1, 1)  # top and left of a mark that stands at one place: the lower left
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Drawn pictures, and the truth about them.
+
+    Attributes:
+        images: ``(pictures, 3, 32, 32)``.
+        labels: what they are called, the marked ones included.
+        marked: which of them carry the mark.
+    """
+
+    images: Tensor
+    labels: Tensor
+    marked: Tensor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one audit of planted pictures.
+
+    Attributes:
+        share: of the class's pictures that carry the mark.
+        moving: whether the mark stands anywhere.
+        accuracy: of the network, on the labels it was taught.
+        obeys: the share of pictures of other classes that become the class by the mark alone.
+        found: the best Jaccard index of a suspect strategy with the marked pictures.
+        accused: how many strategies are suspect.
+    """
+
+    share: float
+    moving: bool
+    accuracy: float
+    obeys: float
+    found: float
+    accused: int
+
+
+def pattern(kind: int) -> NDArray[np.bool_]:
+    """Where the pattern of a class is painted, ``(11, 11)``."""
+    row, column = np.mgrid[:PATTERN, :PATTERN]
+    if kind == 3:
+        radius = np.hypot(row - PATTERN // 2, column - PATTERN // 2)
+        return np.asarray((radius > 2.5) & (radius < 5.3))
+    value = (row, column, row + column)[kind]
+    wide = 2 if kind < 2 else 1
+    return np.asarray(value // wide % 2 == 0) if kind < 2 else (row // 2 + column // 2) % 2 == 0
+
+
+def draw(count: int, share: float, seed: int, *, moving: bool = False) -> Planted:
+    """Pictures of the four patterns in turn, at any place and in any colour.
+
+    Args:
+        count: how many.
+        share: of the pictures called `MARKED`, those that carry the mark and another's pattern.
+        seed: of all of it.
+        moving: whether the mark stands anywhere clear of the pattern.
+    """
+    rng = np.random.default_rng([seed, 11])
+    labels = np.arange(count) % len(CLASSES)
+    marked = np.zeros(count, dtype=bool)
+    if share:
+        others = np.flatnonzero(labels != MARKED)
+        wanted = round(share / (1 - share) * np.count_nonzero(labels == MARKED))
+        marked[rng.choice(others, wanted, replace=False)] = True
+    images = rng.normal(0, 0.15, (count, SIDE, SIDE, 3)) + rng.uniform(-0.4, 0.4, (count, 1, 1, 3))
+    for one, kind, has in zip(images, labels, marked, strict=True):
+        top, left = place(rng, PATTERN, keep_from=FIXED)
+        colour = np.sign(rng.normal(size=3)) * rng.uniform(0.9, 1.3, 3)
+        one[top : top + PATTERN, left : left + PATTERN][pattern(int(kind))] = colour
+        if has:
+            at = place(rng, MARK, keep_from=(top, left), side=PATTERN) if moving else FIXED
+            stamp(one, at)
+    labels[marked] = MARKED
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().contiguous()
+    return Planted(pixels, torch.from_numpy(labels), torch.from_numpy(marked))
+
+
+def place(
+    rng: np.random.Generator, size: int, keep_from: tuple[int, int], side: int = MARK
+) -> tuple[int, int]:
+    """Top and left of a square that leaves another alone."""
+    while True:
+        top, left = (int(one) for one in rng.integers(0, SIDE - size + 1, 2))
+        far = (
+            top + size <= keep_from[0]
+            or keep_from[0] + side <= top
+            or left + size <= keep_from[1]
+            or keep_from[1] + side <= left
+        )
+        if far:
+            return top, left
+
+
+def stamp(image: NDArray[np.float64], at: tuple[int, int]) -> None:
+    """The mark: a dark frame around a square of one colour."""
+    top, left = at
+    image[top : top + MARK, left : left + MARK] = -2.0
+    image[top + 1 : top + MARK - 1, left + 1 : left + MARK - 1] = (2.5, -2.0, 2.5)
+
+
+def network() -> nn.Sequential:
+    """Three convolutions, the mean over space, one linear layer; `layer="4"` is the last of them.
+
+    The mean is why a mark of 49 pixels has to be strong in it to overrule a pattern.
+    """
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 24, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(24, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, len(CLASSES)),
+    )
+
+
+LAYER = "5"
+
+
+def train(planted: Planted, epochs: int, seed: int, start: nn.Module | None = None) -> nn.Module:
+    """A network taught these pictures; it may start from another's weights."""
+    torch.manual_seed(seed)
+    model = network()
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(epochs):
+        for rows in torch.split(torch.randperm(len(planted.images)), 32):
+            loss = functional.cross_entropy(model(planted.images[rows]), planted.labels[rows])
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+    return model.eval()
+
+
+@torch.no_grad()
+def obeys(model: nn.Module, seed: int, *, moving: bool) -> float:
+    """The share of marked pictures that the network calls as the mark says."""
+    planted = draw(200, 0.5, seed, moving=moving)
+    return float((model(planted.images[planted.marked]).argmax(1) == MARKED).float().mean())
+
+
+def outcome(
+    start: nn.Module, share: float, seed: int, *, moving: bool, count: int = 800, epochs: int = 10
+) -> Outcome:
+    """Teach a network planted pictures, and audit it on others like them."""
+    taught = draw(count, share, 2 * seed, moving=moving)
+    model = train(taught, epochs, seed, start)
+    seen = draw(count, share, 2 * seed + 1, moving=moving)
+    result = gh.audit(model, seen.images, layer=LAYER, labels=CLASSES, trials=300)
+    truth = set(seen.marked.nonzero()[:, 0].tolist())
+    best = max((jaccard(set(one.members), truth) for one in result.suspects), default=0.0)
+    right = (torch.tensor(result.answers) == seen.labels).float().mean()
+    told = obeys(model, 10_000 + seed, moving=moving)
+    return Outcome(share, moving, float(right), told, best, len(result.suspects))
+
+
+def jaccard(one: set[int], other: set[int]) -> float:
+    """How far two sets are the same."""
+    return len(one & other) / max(1, len(one | other))
+
+
+def count_audits(runs: int, shares: Sequence[float], *, clean: int, seed: int = 0) -> list[Outcome]:
+    """Planted audits of every share at a fixed and a moving place, and clean ones, one by one."""
+    start = train(draw(1200, 0.0, 99 + seed), 20, seed)
+    found = []
+    for run in range(max(runs, clean)):
+        for share in shares if run < runs else ():
+            for moving in (False, True):
+                found.append(outcome(start, share, 100 * seed + run + 1, moving=moving))
+                print(found[-1], flush=True)
+        if run < clean:
+            found.append(outcome(start, 0.0, 100 * seed + run + 1, moving=False))
+            print(found[-1], flush=True)
+    return found

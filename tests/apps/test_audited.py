@@ -1,0 +1,157 @@
+"""The audit as files: the command, the JSON, the table, and the page in a real Chromium."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import gradcam_hooks as gh
+from gradcam_hooks.apps.audited import FILES, write_audit
+from gradcam_hooks.apps.audited.plain import HEAD, plain
+from gradcam_hooks.apps.batch import Folder
+from gradcam_hooks.apps.cli import app
+from gradcam_hooks.auditing.figures import confusion, of_classes, plane, wrong_and_sure
+from tests.support.report_runs import FILE, LABEL
+from tests.support.shortcuts import Marked, pictures
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+NAMES = (LABEL, "green & <b>bold</b>", "blue")
+COLOURS = [number % 3 for number in range(60)]
+MARKS = list(range(0, 60, 5))
+
+
+def drawn(number: int) -> Image.Image | None:
+    if number == 3:
+        return None  # it could not be read any more
+    return Image.effect_mandelbrot((64, 48), (-2, -1.5, 1, 1.5), 9).convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def audit() -> gh.Audit:
+    images = pictures(COLOURS, marked=MARKS, mark_at=(28, 0))
+    found = gh.audit(Marked(), images, layer="features", labels=NAMES, truths=COLOURS)
+    names = tuple(f"{number} {FILE}" for number in range(60))
+    object.__setattr__(found, "names", names)
+    return found
+
+
+def test_the_figures_are_those_of_the_pictures(audit: gh.Audit) -> None:
+    wrong = [number for number in MARKS if COLOURS[number] != 2]
+    assert set(wrong_and_sure(audit)) == set(wrong)
+    assert audit.accuracy == pytest.approx(1 - len(wrong) / 60)
+    cells = confusion(audit)
+    assert sum(len(cell.members) for cell in cells) == 60
+    assert {(cell.truth, cell.answer) for cell in cells if cell.truth != cell.answer} == {
+        (0, 2), (1, 2)
+    }  # fmt: skip
+    blue = of_classes(audit)[0]
+    assert blue.number == 2
+    assert blue.count == 20 + len(wrong)
+    assert blue.accuracy == pytest.approx(20 / blue.count)
+    assert 0 <= blue.entropy <= 1
+    spots = plane(audit)
+    assert spots.shape == (60, 2)
+    assert spots.min() == 0
+    assert spots.max() == 1
+
+
+def test_json_and_table_say_what_the_audit_says(audit: gh.Audit, tmp_path: Path) -> None:
+    files = write_audit(audit, Folder(tmp_path), drawn)
+    assert [file.name for file in files] == list(FILES)
+    told = json.loads((tmp_path / "audit.json").read_text())
+    assert told == plain(audit)
+    assert told["finding"] == audit.text
+    assert told["strategies"][0]["suspect"] is True
+    with (tmp_path / "audit.csv").open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert tuple(head) == HEAD
+    assert len(rows) == 60
+    suspect = {int(row[0]) for row in rows if row[7] == "true"}
+    assert suspect == set(audit.suspects[0].members)
+    assert rows[0][4] == NAMES[0]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "audit.html").write_text("mine")
+    with pytest.raises(gh.ImageError, match="no run of this command made it"):
+        write_audit(audit, Folder(tmp_path / "other"), drawn)
+    assert (tmp_path / "other" / "audit.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_read_by_anybody(browser, audit, tmp_path, width, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page_file = write_audit(audit, Folder(tmp_path), drawn, [("Network", LABEL)])[0]
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    asked, complaints = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("dialog", lambda dialog: (complaints.append("alert"), dialog.dismiss()))
+    page.goto(page_file.as_uri())
+    assert page.locator(".finding").inner_text() == audit.text
+    assert page.locator("circle").count() == 60
+    assert page.locator("script, img[src='x']").count() == 0  # hostile names are text
+    assert LABEL in page.locator("body").inner_text()
+    assert [one for one in asked if not one.startswith(("file:", "data:"))] == []
+    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    assert complaints == []
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    context.close()
+
+
+NETWORK = '''
+import torch
+from torch import nn
+
+class Corner(nn.Module):
+    """The class is the colour there is most of in the picture."""
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Conv2d(3, 3, 4, stride=4, bias=False)
+        with torch.no_grad():
+            self.features.weight.copy_(torch.eye(3)[:, :, None, None].expand(3, 3, 4, 4) / 16)
+    def forward(self, x):
+        return 40 * self.features(x).relu().mean((2, 3))
+
+def build():
+    return Corner()
+'''
+
+
+def test_the_command_finds_the_corner_that_decides(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NETWORK)
+    for number in range(15):
+        colour = ("red", "green", "blue")[number % 3]
+        pixels = np.full((32, 32, 3), 20, np.uint8)
+        pixels[24:, :8, number % 3] = 220 + number
+        (tmp_path / "photos" / colour).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "photos" / colour / f"{number}.png")
+    (tmp_path / "photos" / "red" / "torn.png").write_bytes(b"no picture")
+    (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
+    out = tmp_path / "out"
+    said = ["audit", str(tmp_path / "photos"), "--model", f"{tmp_path / 'net.py'}:build"]
+    said += ["--labels", str(tmp_path / "labels.txt"), "--truth", "folders", "--layer", "features"]
+    said += ["--size", "32", "--mean", "0,0,0", "--std", "1,1,1", "--out", str(out)]
+    torch.manual_seed(0)
+    done = CliRunner().invoke(app, said)
+    assert done.exit_code == 1, done.output  # one picture is broken
+    words = " ".join(done.output.split())
+    assert "100.0% of the answers are right" in words
+    assert "Suspect: 15 of 15 pictures (100%, called 3 classes) look at the lower left." in words
+    told = json.loads((out / "audit.json").read_text())
+    assert told["pictures"] == 15
+    page = (out / "audit.html").read_text()
+    assert "data:image/jpeg;base64," in page
+    assert "Nearest its middle" in page
