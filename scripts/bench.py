@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from bench_audit import FOUND, OBEYED, by_kind, count_audits
 from bench_layers import Count, count_layers, total
 from bench_networks import NETWORKS, OURS, PEERS, Row, count_networks
 from bench_price import CASES, LARGE, Memory, Time, classes, memory, times
@@ -276,6 +277,35 @@ def show_paces(title: str, over: str, found: list[Pace]) -> None:
     CONSOLE.print(table)
 
 
+def audit_section(quick: bool) -> object:
+    """Shortcuts that were planted, and clean data: what the audit finds, and whom it accuses."""
+    found = count_audits(1 if quick else 10, (0.05, 0.15, 0.5), clean=2 if quick else 20)
+    table = Table(
+        "mark in",
+        "place",
+        "runs",
+        "obeyed in",
+        "found",
+        "found of obeyed",
+        "accused",
+        padding=(0, 1),
+    )
+    for (share, moving), outcomes in by_kind(found).items():
+        obeyed = [one for one in outcomes if one.obeys >= OBEYED]
+        hits = [one for one in outcomes if one.found >= FOUND]
+        table.add_row(
+            f"{share:.0%}",
+            ("anywhere" if moving else "fixed") if share else "none",
+            str(len(outcomes)),
+            str(len(obeyed)) if share else "-",
+            str(len(hits)) if share else "-",
+            str(sum(one in hits for one in obeyed)) if share else "-",
+            str(sum(one.accused > 0 for one in outcomes)),
+        )
+    CONSOLE.print(table)
+    return found
+
+
 SECTIONS: dict[str, Callable[[bool], object]] = {
     "layers": layers_section,
     "networks": networks_section,
@@ -286,6 +316,7 @@ SECTIONS: dict[str, Callable[[bool], object]] = {
     "score": score_section,
     "ablation": ablation_section,
     "methods": methods_section,
+    "audit": audit_section,
 }
 
 

@@ -126,7 +126,7 @@ def stamp(image: NDArray[np.float64], at: tuple[int, int]) -> None:
 
 
 def network() -> nn.Sequential:
-    """Three convolutions, the mean over space, one linear layer; `layer="4"` is the last of them.
+    """Three convolutions, the mean over space, one linear layer; `LAYER` is the last of them.
 
     The mean is why a mark of 49 pixels has to be strong in it to overrule a pattern.
     """
@@ -144,6 +144,10 @@ def network() -> nn.Sequential:
 
 
 LAYER = "5"
+
+OBEYED, FOUND = 0.8, 0.5
+"""A mark that decides so many of the answers is a shortcut, and it is found where a suspect
+strategy has at least this Jaccard index with the pictures that carry it."""
 
 
 def train(planted: Planted, epochs: int, seed: int, start: nn.Module | None = None) -> nn.Module:
@@ -187,6 +191,14 @@ def outcome(
 def jaccard(one: set[int], other: set[int]) -> float:
     """How far two sets are the same."""
     return len(one & other) / max(1, len(one | other))
+
+
+def by_kind(outcomes: Sequence[Outcome]) -> dict[tuple[float, bool], list[Outcome]]:
+    """The outcomes of each share and kind of place."""
+    held: dict[tuple[float, bool], list[Outcome]] = {}
+    for one in outcomes:
+        held.setdefault((one.share, one.moving), []).append(one)
+    return dict(sorted(held.items()))
 
 
 def count_audits(runs: int, shares: Sequence[float], *, clean: int, seed: int = 0) -> list[Outcome]:

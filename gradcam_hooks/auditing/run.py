@@ -291,8 +291,9 @@ def _power(seen: Seen, tested: int) -> str:
     """What would have been missed, in words."""
     counts = [count for count in Counter(seen.answers.tolist()).values() if count >= _CLASS]
     among = f", or {LEAST / max(counts):.1%} of the largest class" if counts else ""
+    share = min(1.0, LEAST / len(seen))
     return (
-        f"A strategy in fewer than {LEAST} of the pictures ({LEAST / len(seen):.1%}{among}) would "
-        "have been missed, one that every picture of a class shares at changing places, and one "
+        f"A strategy in fewer than {LEAST} of the pictures ({share:.1%}{among}) would have been "
+        "missed, one that every picture of a class shares at changing places, and one "
         f"that decides fewer than half of the answers; {tested} pictures were tried."
     )

@@ -37,7 +37,8 @@ class Proof:
         more: how much oftener its regions did that than those others, class by class; NaN where
             there are none.
         q_covered: the false discovery rate at which covering did more than covering elsewhere.
-        q_pasted: the false discovery rate at which its regions did more than the others.
+        q_pasted: the false discovery rate at which its regions did more than the others; where
+            it is all pictures, or all of a class, at which they did it in more than a quarter.
         replaced: whether the regions took the place of what the other pictures look at, because
             all look at the same place.
     """

@@ -143,7 +143,11 @@ def judged(
     """The proof of each group, and whether it is suspect."""
     found = [_proof(group, trials, answers, generator) for group in groups]
     covered = discoveries([p for _, p, _ in found])
-    pasted = discoveries([p for *_, p in found])
+    pasted = [1.0] * len(groups)
+    for whole in (False, True):  # two questions, each with its own rate of false discoveries
+        rows = [i for i, group in enumerate(groups) if group.whole is whole]
+        for i, q in zip(rows, discoveries([found[i][2] for i in rows]), strict=True):
+            pasted[i] = q
     verdicts = []
     for group, (proof, *_), q, q_pasted in zip(groups, found, covered, pasted, strict=True):
         full = replace(proof, q_covered=q, q_pasted=q_pasted)
@@ -177,6 +181,8 @@ def _proof(
         more=more,
         replaced=not put_beside,
     )
+    if group.whole:  # there is nothing to compare with: more than half of what accuses
+        p = signs(rates - RATE / 2, generator)
     return proof, signs(here - elsewhere, generator), p
 
 
@@ -186,13 +192,12 @@ def _mean(values: Tensor) -> float:
 
 def _suspect(group: Group, proof: Proof, places: Tensor, generator: torch.Generator) -> bool:
     """Whether the numbers accuse it (see the thresholds)."""
-    if not (proof.covered - proof.covered_elsewhere >= COVERS and proof.q_covered <= Q):
+    decides = proof.covered - proof.covered_elsewhere >= COVERS and proof.pasted >= RATE
+    if not (decides and proof.q_pasted <= Q):
         return False
-    if not proof.pasted >= RATE:
-        return False
-    if proof.more >= MORE and proof.q_pasted <= Q:
-        return True
-    return group.whole and fixed(places[group.members], generator)
+    if group.whole:
+        return fixed(places[group.members], generator)
+    return proof.more >= MORE and proof.q_covered <= Q
 
 
 def fixed(places: Tensor, generator: torch.Generator) -> bool:
