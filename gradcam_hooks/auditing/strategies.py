@@ -171,14 +171,14 @@ class Audit:
 
 
 def where(place: Tensor) -> str:
-    """A mean place in words: where its middle lies, by thirds of the picture.
+    """A mean place in words: where the middle of what is high in it lies, by thirds of the picture.
 
     >>> corner = torch.zeros(8, 8)
     >>> corner[7, 0] = 1
     >>> where(corner)
     'lower left'
     """
-    grid = place.view(SIDE, SIDE).double()
+    grid = place.view(SIDE, SIDE).double().square()
     grid = grid / grid.sum().clamp_min(1e-12)
     steps = (torch.arange(SIDE, dtype=torch.float64) + 0.5) / SIDE
     row, column = float(grid.sum(1) @ steps), float(grid.sum(0) @ steps)

@@ -84,8 +84,7 @@ def test_json_and_table_say_what_the_audit_says(audit: gh.Audit, tmp_path: Path)
     assert (tmp_path / "other" / "audit.html").read_text() == "mine"
 
 
-@pytest.mark.parametrize("width", [1280, 360])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
 def test_the_page_is_read_by_anybody(browser, audit, tmp_path, width, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page_file = write_audit(audit, Folder(tmp_path), drawn, [("Network", LABEL)])[0]
