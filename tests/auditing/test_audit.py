@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,22 @@ def test_what_may_be_given(tmp_path: Path) -> None:
     assert of_folder.names == tuple(str(tmp_path / f"{number}.png") for number in range(6))
     opened = [Image.open(tmp_path / f"{number}.png") for number in range(6)]
     assert gh.audit(network, opened, preprocess=small).answers == of_folder.answers
+
+
+def test_the_example_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(5):
+        picture = Image.effect_noise((20, 20), 60).convert("RGB")
+        picture.save(tmp_path / "photos" / f"{number}.png")
+    page = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    exec(compile(example, "docs/audit.md", "exec"), {"model": network})
+    assert "5 pictures" in capsys.readouterr().out
 
 
 def test_the_same_seed_gives_the_same_audit_and_the_network_is_left_alone() -> None:
