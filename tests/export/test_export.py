@@ -135,9 +135,11 @@ def test_label_studio_takes_them(result: gh.Explanation, shape: Any) -> None:
     config = interface.LabelInterface(label_config(LABELS, shape))
     config.validate()
     for task in label_studio(result, FILES, shape=shape):
-        assert config.validate_task(task) is not False
+        assert config.validate_task({"data": task["data"]})
         for predicted in task["predictions"]:
             assert config.validate_prediction(predicted)
+    other = interface.LabelInterface(label_config(["fox"], shape))
+    assert not other.validate_prediction(predicted)
 
 
 def test_fiftyone_takes_the_maps(result: gh.Explanation) -> None:
