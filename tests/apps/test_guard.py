@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import io
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -184,17 +186,18 @@ def test_a_picture_that_is_too_large_is_refused_before_it_is_here(page):
     assert status == 413
 
 
-def explained(page: str, path: str) -> str:
+def explained(page: str, path: str, session: str = "a") -> str:
     """What the page tells of a picture that it was told to have."""
     import httpx
 
     config = httpx.get(f"{page}/config").json()
     drop = next(one for one in config["dependencies"] if len(one["inputs"]) == 5)
     data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "0", "gradcam", 0.5, "viridis"]
-    asked = {"data": data, "fn_index": drop["id"], "session_hash": "a"}
+    asked = {"data": data, "fn_index": drop["id"], "session_hash": session}
     httpx.post(f"{page}/gradio_api/queue/join", json=asked).raise_for_status()
     told = ""
-    with httpx.stream("GET", f"{page}/gradio_api/queue/data?session_hash=a", timeout=60) as lines:
+    address = f"{page}/gradio_api/queue/data?session_hash={session}"
+    with httpx.stream("GET", address, timeout=300) as lines:
         for line in lines.iter_lines():
             told += line
             if "process_completed" in line or "close_stream" in line:
@@ -224,6 +227,27 @@ def test_the_picture_that_was_sent_is_explained_and_no_other_file_read(page, tmp
         answer = httpx.get(f"{page}/gradio_api/file={path}")
         assert answer.status_code in (403, 404)
         assert "import" not in answer.text
+
+
+def test_of_fifty_requests_at_once_each_gets_its_own_answer(page, tmp_path):
+    import httpx
+
+    paths = []
+    for number in range(5):
+        data = noise(tmp_path / f"{number}.png", number, (24, 24 + number)).read_bytes()
+        files = {"files": (f"{number}.png", data)}
+        paths.append(httpx.post(f"{page}/gradio_api/upload", files=files).json()[0])
+
+    def told(number: int) -> set[str]:
+        """Where the page keeps the pictures that it answers with: by what is in them."""
+        answer = explained(page, paths[number % 5], f"fifty{number}")
+        return set(re.findall(r"[0-9a-f]{64}", answer))
+
+    alone = [told(number) for number in range(5)]
+    assert len({*map(frozenset, alone)}) == 5
+    with ThreadPoolExecutor(50) as pool:
+        for number, found in enumerate(pool.map(told, range(50))):
+            assert found == alone[number % 5]
 
 
 def test_no_folder_of_the_server_is_told(page):
