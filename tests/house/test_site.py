@@ -161,3 +161,12 @@ def test_a_broken_link_and_what_is_loaded_from_elsewhere_are_told(tmp_path: Path
         "a.html leads to c.html, which is not there",
         "a.html loads https://example.org/x.js",
     ]
+
+
+def test_the_table_beside_the_other_libraries_is_the_readme_s() -> None:
+    shown, told = (
+        [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if "|" in line]
+        for name in ("docs/compared.md", "README.md")
+    )
+    assert len(shown) > 10
+    assert set(shown) <= set(told)
