@@ -231,6 +231,34 @@ def singular(value: Callable[[float, float], float], *, by_peak: bool = False) -
     return reference
 
 
+def kernel_component(activation: list[Grid], gradient: list[Grid]) -> Grid:
+    """``sqrt(lambda) v`` of the centred sigmoid kernel, the matrix squared as in `singular`."""
+    spots, channels = list(activation[0]), len(activation)
+    points = [[a[at] - mean(a) for a in activation] for at in spots]
+    count = range(len(spots))
+
+    def kernel(i: int, j: int) -> float:
+        dot = sum(x * y for x, y in zip(points[i], points[j], strict=True))
+        return math.tanh(dot / channels + 1)
+
+    raw = [[kernel(i, j) for j in count] for i in count]
+    rows, whole = [sum(row) / len(row) for row in raw], sum(map(sum, raw)) / len(spots) ** 2
+    own = [[raw[i][j] - rows[i] - rows[j] + whole for j in count] for i in count]
+    # Moved up, so that the largest eigenvalue is the one of largest size too.
+    up = max(sum(map(abs, row)) for row in own)
+    power = [[own[i][j] + up * (i == j) for j in count] for i in count]
+    for _ in range(24):
+        power = [[sum(power[i][m] * power[m][j] for m in count) for j in count] for i in count]
+        trace = sum(power[i][i] for i in count)
+        power = [[entry / trace for entry in row] for row in power]
+    column = max(count, key=lambda j: power[j][j])
+    length = math.sqrt(sum(power[i][column] ** 2 for i in count))
+    vector = [power[i][column] / length for i in count]
+    value = sum(vector[i] * own[i][j] * vector[j] for i in count for j in count)
+    sign = math.copysign(math.sqrt(value), max(vector, key=abs))
+    return {at: sign * x for at, x in zip(spots, vector, strict=True)}
+
+
 REFERENCES: dict[str, Reference] = {
     "gradcam": weighted(lambda a, g: mean(g)),
     "gradcam++": weighted(plus_plus),
@@ -244,6 +272,7 @@ REFERENCES: dict[str, Reference] = {
     "eigengradcam": singular(lambda a, g: g * a),
     "segeigencam": singular(lambda a, g: abs(g) * a, by_peak=True),
     "fem": masks,
+    "kpcacam": kernel_component,
 }
 
 
