@@ -69,7 +69,7 @@ def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=lambda: lines.put(server.stdout.readline()), daemon=True).start()
     try:
-        told = lines.get(timeout=SECONDS)
+        told = lines.get(timeout=5 * SECONDS)  # a busy machine imports for long
         assert told == f"Open http://127.0.0.1:{port}/ in a browser; Ctrl-C stops it.\n"
         yield f"http://127.0.0.1:{port}/"
         server.send_signal(signal.SIGINT)
@@ -242,3 +242,58 @@ def test_the_keyboard_alone_will_do(page):
     page.keyboard.type("layer1 ")
     page.keyboard.press("Enter")
     told(page, Explained="circle (0)", Layer="layer1")
+
+
+def fling(page: Page, path: Path, onto: str) -> None:
+    """Drop a file somewhere on the page, as a hand does."""
+    page.evaluate(
+        "async ([data, name, onto]) => { const held = new DataTransfer();"
+        "const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));"
+        "held.items.add(new File([bytes], name, { type: 'image/png' }));"
+        "const about = { dataTransfer: held, bubbles: true, cancelable: true };"
+        "document.querySelector(onto).dispatchEvent(new DragEvent('drop', about)); }",
+        [base64.b64encode(path.read_bytes()).decode(), path.name, onto],
+    )
+
+
+def test_another_picture_is_dropped_onto_the_first_and_each_choice_asked_once(page):
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url) if "queue/join" in one.url else None)
+    fling(page, STAR, "#picture-file")
+    told(page, Explained="star (4)")
+    other = next(path for path in demo.IMAGES if path.stem.startswith("heart"))
+    fling(page, other, "#map img")
+    told(page, Explained="heart (6)")
+    assert page.locator("#guesses label").count() == 5
+    page.locator("#original img").wait_for()
+    before = len(asked)
+    page.locator("#guesses label").nth(1).click()
+    page.wait_for_function(
+        "() => !document.querySelector('#numbers dd').innerText.includes('heart')"
+    )
+    page.click("#method input")
+    page.get_by_role("option", name="LayerCAM").click()
+    told(page, Method="LayerCAM")
+    assert re.search(
+        r"F is [\d.]+ m?s here, all of it took [\d.]+ m?s", page.inner_text("#formula")
+    )
+    page.click("#colormap input")
+    page.get_by_role("option", name="jet").click()
+    page.wait_for_function(
+        "() => document.querySelector('#bar i').style.background.includes('128')"
+    )
+    page.wait_for_timeout(300)
+    assert len(asked) == before + 3
+
+
+def test_on_a_phone_the_map_stands_first(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.locator("#picture-file").bounding_box()["y"] < 400
+    drop(page, STAR)
+    told(page, Explained="star (4)")
+    map_, file = (page.locator(one).bounding_box()["y"] for one in ("#map", "#picture-file"))
+    assert map_ < file
+    wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert wide[0] <= wide[1]
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/phone.png")

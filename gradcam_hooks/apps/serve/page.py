@@ -46,8 +46,8 @@ def build(viewer: Viewer, style: Style) -> Blocks:
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 asks = _controls(viewer, style)
-            with gr.Column(scale=4, min_width=320):
-                shows = _results()
+            with gr.Column(scale=4, min_width=320, elem_id="shows"):
+                shows = _results(style)
         kept = {name: gr.State(None, time_to_live=OLD) for name in ("opened", "seen")}
         _connect(_Answers(viewer, SimpleNamespace(**asks, **shows, **kept)))
     made: Blocks = blocks
@@ -93,20 +93,31 @@ def _controls(viewer: Viewer, style: Style) -> dict[str, Any]:
     }
 
 
-def _results() -> dict[str, Any]:
+def _results(style: Style) -> dict[str, Any]:
     """What is told, from top to bottom."""
     import gradio as gr
 
-    return {
-        "trouble": gr.HTML("", elem_id="trouble"),
-        "map": gr.Image(
-            label="The map on the picture",
+    def picture(label: str, name: str, scale: int) -> gr.Image:
+        return gr.Image(
+            label=label,
             format="png",
             interactive=False,
             height="min(34rem, 70vh)",
             buttons=["download", "fullscreen"],
-            elem_id="map",
-        ),
+            elem_id=name,
+            scale=scale,
+            min_width=200,
+        )
+
+    trouble = gr.HTML("", elem_id="trouble")
+    with gr.Row():
+        shown = picture("The map on the picture", "map", 3)
+        original = picture("The picture", "original", 1)
+    return {
+        "trouble": trouble,
+        "map": shown,
+        "original": original,
+        "bar": gr.HTML(words.bar(style.colormap), elem_id="bar"),
         "numbers": gr.HTML("", elem_id="numbers"),
     }
 
@@ -143,6 +154,7 @@ class _Answers:
             return self.nothing(str(error))
         return {
             self.parts.trouble: "",
+            self.parts.formula: words.formula(choice.method, self.viewer.forward, seen.seconds),
             self.parts.map: gr.Image(value=drawn, alt_text=words.alternative(seen)),
             self.parts.numbers: words.numbers(seen),
             self.parts.seen: seen,
@@ -154,6 +166,7 @@ class _Answers:
 
         parts = self.parts
         away: Told = {
+            parts.original: gr.Image(value=None),
             parts.guesses: gr.Radio(choices=[], value=None, visible=False),
             parts.other: gr.Textbox(value="", visible=False),
             parts.opened: None,
@@ -166,7 +179,11 @@ class _Answers:
             return self.nothing(str(error)) | away
         buttons = [(words.guess_words(one), str(one.number)) for one in opened.guesses]
         first = buttons[0][1] if buttons else None
-        return self.look(opened, choice, style, progress) | {
+        told = self.look(opened, choice, style, progress)
+        seen = told[parts.seen]
+        bare = seen.explained.overlay(alpha=0) if isinstance(seen, Seen) else None
+        return told | {
+            parts.original: gr.Image(value=bare),
             parts.guesses: gr.Radio(choices=buttons, value=first, visible=bool(buttons)),
             parts.other: gr.Textbox(value="", visible=bool(buttons)),
             parts.opened: opened,
@@ -185,7 +202,7 @@ class _Answers:
         """Where a guess was pressed, a class was typed, or something else was chosen."""
         import gradio as gr
 
-        told: Told = {self.parts.formula: words.formula(choice.method)}
+        told: Told = {self.parts.formula: words.formula(choice.method, self.viewer.forward)}
         if by == "guess":
             other = told[self.parts.other] = ""
         elif by == "typed":
@@ -231,20 +248,22 @@ def _connect(answers: _Answers) -> None:
 
         return asked
 
-    def redrawn(seen: Seen | None, alpha: float, colormap: str) -> object:
-        return seen and seen.explained.overlay(alpha=alpha, colormap=colormap)
+    def redrawn(seen: Seen | None, alpha: float, colormap: str) -> tuple[object, str]:
+        drawn = seen and seen.explained.overlay(alpha=alpha, colormap=colormap)
+        return drawn, words.bar(colormap)
 
     style: list[Component] = [parts.alpha, parts.colormap]
     how = [parts.layer, parts.method, *style]
     told = [parts.trouble, parts.map, parts.numbers, parts.seen, parts.guesses, parts.other]
-    asks = [parts.opened, parts.guesses, parts.other, *how]
-    _on([parts.file.change], dropped, [parts.file, *how], [*told, parts.opened])
     told.append(parts.formula)
+    asks = [parts.opened, parts.guesses, parts.other, *how]
+    _on([parts.file.change], dropped, [parts.file, *how], [*told, parts.original, parts.opened])
     _on([parts.guesses.input], asking("guess"), asks, told)
     _on([parts.other.submit], asking("typed"), asks, told)
-    _on([parts.layer.input, parts.method.input], asking("other"), asks, told)
-    slid = [parts.alpha.change, parts.colormap.input]
-    _on(slid, redrawn, [parts.seen, *style], [parts.map], progress="hidden")
+    # A list tells of an input twice, of a change once; nobody but the user changes these.
+    _on([parts.layer.change, parts.method.change], asking("other"), asks, told)
+    slid = [parts.alpha.change, parts.colormap.change]
+    _on(slid, redrawn, [parts.seen, *style], [parts.map, parts.bar], progress="hidden")
 
 
 def _on(

@@ -137,6 +137,7 @@ def _launch(blocks: Blocks, host: str, port: int | None, names: Sequence[str]) -
             footer_links=[],
             theme=_theme(),
             css_paths=[Path(__file__).with_name("page.css")],
+            js=Path(__file__).with_name("page.js").read_text(encoding="utf-8"),
         )
     except OSError as error:
         raise InputError(_cannot_listen(host, port)) from error

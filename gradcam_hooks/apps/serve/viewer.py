@@ -103,6 +103,9 @@ class Viewer:
         output: which part of the network's output to explain, as for `GradCAM`.
         max_pixels: of a picture at most.
 
+    Attributes:
+        forward: how many seconds a forward pass of the last picture took.
+
     Raises:
         ModelError: the network does not run on an input of that size, or has no layer with space.
     """
@@ -118,6 +121,7 @@ class Viewer:
         self._max_pixels = max_pixels
         self.prepare = as_prepare(preprocess or loaded.preprocess)
         self.output = output
+        self.forward: float | None = None
         self._lock = threading.Lock()
         self.table: LayerTable = self._survey()
         if not self.layers:
@@ -169,7 +173,10 @@ class Viewer:
         with _told(f"'{path.name}' cannot be made ready"):
             pixels, _ = self.prepare(image)
         with self._lock, _told(f"the network fails on '{path.name}'"):
-            return Opened(image, self._guesses(pixels[None].to(self._like)))
+            started = time.perf_counter()
+            guesses = self._guesses(pixels[None].to(self._like))
+            self.forward = time.perf_counter() - started
+        return Opened(image, guesses)
 
     def _guesses(self, pixels: torch.Tensor) -> tuple[Prediction, ...]:
         def work() -> torch.Tensor | None:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from gradcam_hooks.apps.serve.viewer import Seen
+from gradcam_hooks.images.colors import colorize, to_uint8
 from gradcam_hooks.layout.table import LayerRow
 from gradcam_hooks.methods import METHODS, Method
 from gradcam_hooks.models import LoadedModel
@@ -16,6 +19,7 @@ from gradcam_hooks.results.templates import filled
 
 __all__ = [
     "alternative",
+    "bar",
     "formula",
     "guess_words",
     "heading",
@@ -87,9 +91,34 @@ def method_words(row: Method) -> str:
     return f"{row.title} · {row.passes}"
 
 
-def formula(name: str) -> str:
-    """What a method does, in a line of HTML."""
-    return filled(_HTML, "formula", METHODS[name], _COST)
+def formula(name: str, forward: float | None = None, took: float | None = None) -> str:
+    """What a method does and what it costs, as HTML.
+
+    Args:
+        name: the method's.
+        forward: how many seconds a forward pass takes here.
+        took: how many the method took here.
+    """
+    here = [
+        *([f"F is {_seconds(forward)} here"] if forward is not None else []),
+        *([f"all of it took {_seconds(took)}"] if took is not None else []),
+    ]
+    return filled(_HTML, "formula", METHODS[name], _COST, ", ".join(here))
+
+
+def bar(colormap: str) -> str:
+    """The colours from 0 to 1, as HTML.
+
+    >>> "rgb(0 0 4) 0%" in bar("inferno")
+    True
+    """
+    steps = np.linspace(0, 1, 17, dtype=np.float32)
+    colours = to_uint8(colorize(steps, colormap)).reshape(-1, 3).tolist()
+    stops = [
+        f"rgb({' '.join(map(str, colour))}) {100 * step:.4g}%"
+        for colour, step in zip(colours, steps.tolist(), strict=True)
+    ]
+    return filled(_HTML, "bar", ", ".join(stops))
 
 
 def message(text: str) -> str:
