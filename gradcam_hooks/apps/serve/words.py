@@ -11,6 +11,7 @@ import numpy as np
 
 from gradcam_hooks.apps.serve.viewer import Seen
 from gradcam_hooks.images.colors import colorize, to_uint8
+from gradcam_hooks.images.palettes import Colormap
 from gradcam_hooks.layout.table import LayerRow
 from gradcam_hooks.methods import METHODS, Method
 from gradcam_hooks.models import LoadedModel
@@ -106,7 +107,7 @@ def formula(name: str, forward: float | None = None, took: float | None = None) 
     return filled(_HTML, "formula", METHODS[name], _COST, ", ".join(here))
 
 
-def bar(colormap: str) -> str:
+def bar(colormap: Colormap) -> str:
     """The colours from 0 to 1, as HTML.
 
     >>> "rgb(0 0 4) 0%" in bar("inferno")
