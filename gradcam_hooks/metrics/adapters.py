@@ -85,7 +85,13 @@ def torchmetric(metric: str | Metric, **settings: object) -> TorchMetric:
     Raises:
         ImportError: torchmetrics is not installed.
     """
-    from torchmetrics import Metric as Base
+    try:
+        from torchmetrics import Metric as Base
+    except ImportError as error:
+        raise ImportError(
+            "torchmetrics is not installed: pip install gradcam-hooks[metrics]. State(name) keeps "
+            "and merges what is measured without it."
+        ) from error
 
     row = metric_of(metric)
     State(row.name, **settings)  # its settings are checked now

@@ -99,20 +99,28 @@ def _squares(
     check_range(side, "side", 0, 1)
     space = case.maps.shape[1:]
     generator = torch.Generator().manual_seed(seed)
-    inside = torch.ones(samples, *space, dtype=torch.bool)
-    for axis, cells in enumerate(space):
+    along = []
+    for cells in space:
         long = max(1, round(side * cells))
         start = torch.randint(cells - long + 1, (samples, 1), generator=generator)
         at = torch.arange(cells)
-        along = (at >= start) & (at < start + long)
-        inside &= along.view(samples, *[1] * axis, cells, *[1] * (len(space) - 1 - axis))
-    inside = inside.to(case.maps.device)
+        along.append(((at >= start) & (at < start + long)).to(case.maps.device))
+
+    def inside(numbers: Tensor) -> Tensor:
+        found = torch.ones(len(numbers), *space, dtype=torch.bool, device=case.maps.device)
+        for axis, one in enumerate(along):
+            sizes = [1] * axis + [-1] + [1] * (len(space) - 1 - axis)
+            found &= one[numbers].view(len(numbers), *sizes)
+        return found
 
     def make(rows: Tensor, numbers: Tensor) -> Tensor:
-        hole = inside[numbers][:, None]
+        hole = inside(numbers)[:, None]
         return torch.where(hole, other[rows // (case.targets or 1)], case.pixels(rows))
 
-    told = case.maps.flatten(1).double() @ inside.flatten(1).double().T
+    every = torch.arange(samples, device=case.maps.device)
+    flat = case.maps.flatten(1)
+    squares = [flat[:, inside(one)[0].flatten()].double().sum(1) for one in torch.split(every, 1)]
+    told = torch.stack(squares, 1)
     return told, _falls(case, case.scores(samples, make))
 
 
