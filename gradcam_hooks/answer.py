@@ -19,6 +19,7 @@ from gradcam_hooks.layout.table import first_non_finite
 from gradcam_hooks.maps import finish_telling, fuse
 from gradcam_hooks.methods import Method
 from gradcam_hooks.methods.applying import OnePosition, check_reaches, signed_maps
+from gradcam_hooks.models.labels import IMAGENET, IMAGENET_HINT
 from gradcam_hooks.network.final_softmax import (
     PROBABILITY_HINT,
     FinalSoftmax,
@@ -109,7 +110,7 @@ def answer(
         layouts=tuple(layer.reading.told for layer in run.layers) or (_space(raws[0], scores),),
         diagnosis=_shaped(words, scores.shape),
         labels=run.asked.labels,
-        notes=(*run.notes, *_side_told(run)),
+        notes=(*run.notes, *_side_told(run), *_names_told(run)),
         logits=class_logits(run.chosen, run.batch),
         multi_label=run.asked.multi_label,
         image=run.image,
@@ -244,6 +245,14 @@ def _side_told(run: Run) -> list[str]:
         "target=Regression() explains what makes it large; labels=[...] names "
         "the two classes, or the one quantity."
     ]
+
+
+def _names_told(run: Run) -> list[str]:
+    """What is to be said where a thousand classes have no names."""
+    if run.asked.labels or run.selected.index is None:
+        return []
+    logits = class_logits(run.chosen, run.batch)
+    return [IMAGENET_HINT] if logits is not None and logits.shape[1] == IMAGENET else []
 
 
 def _precision(run: Run) -> torch.dtype:

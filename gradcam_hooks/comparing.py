@@ -196,6 +196,7 @@ def _cell(
 def _each(given: object) -> dict[str, object]:
     """Each image by its name; a file is read once, not for each cell."""
     from gradcam_hooks.images import load_image
+    from gradcam_hooks.images.volumes import is_scan, load_scan
 
     if isinstance(given, Tensor) and given.ndim > 1:
         given = [given[index : index + 1] for index in range(len(given))]
@@ -205,7 +206,10 @@ def _each(given: object) -> dict[str, object]:
         path = isinstance(one, str | os.PathLike)
         name = Path(one).name if path else f"image {number}"  # type: ignore[arg-type]
         name = name if name not in found else f"{name} ({number})"
-        found[name] = load_image(one) if path else one  # type: ignore[arg-type]
+        if is_scan(one) and not isinstance(one, bytes):
+            found[name] = load_scan(one) if path else one  # type: ignore[arg-type]
+        else:
+            found[name] = load_image(one) if path else one  # type: ignore[arg-type]
     return found
 
 

@@ -30,6 +30,8 @@ from gradcam_hooks.errors import (
 from gradcam_hooks.explainers import Explainer, explain, explainer, explainer_class, named
 from gradcam_hooks.explainers.named import *  # noqa: F403  (each method's class)
 from gradcam_hooks.images import Preprocess, load_image
+from gradcam_hooks.images.scan import Scan
+from gradcam_hooks.images.volumes import Volumes, load_scan
 from gradcam_hooks.layout.table import LayerRow, LayerTable, layers
 from gradcam_hooks.methods import METHODS, Method, method
 from gradcam_hooks.models import LoadedModel, load_model
@@ -96,6 +98,7 @@ __all__ = [
     "ReST",
     "Regression",
     "Report",
+    "Scan",
     "Segment",
     "Similarity",
     "Strategy",
@@ -103,6 +106,7 @@ __all__ = [
     "TargetError",
     "Token",
     "TopK",
+    "Volumes",
     "audit",
     "compare",
     "explain",
@@ -111,6 +115,7 @@ __all__ = [
     "layers",
     "load_image",
     "load_model",
+    "load_scan",
     "method",
     "report",
 ]

@@ -27,6 +27,7 @@ from gradcam_hooks.errors import (
     LayoutError,
     OptionError,
 )
+from gradcam_hooks.explainers.prompted import processor_of, prompted
 from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare, with_pictures
 from gradcam_hooks.layout.auto import MOST_UNREAD, Candidate, candidates, last, taken
 from gradcam_hooks.layout.pattern import parse
@@ -35,8 +36,8 @@ from gradcam_hooks.maps import FUSIONS
 from gradcam_hooks.methods import Method, method_of
 from gradcam_hooks.methods.options import check_call, check_options
 from gradcam_hooks.models import LoadedModel
-from gradcam_hooks.models.labels import labels_of
-from gradcam_hooks.models.presets import own_preprocess
+from gradcam_hooks.models.labels import LabelsSpec, labels_of, read_labels
+from gradcam_hooks.models.presets import own_preprocess, volume_channels
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooks import Call, Taps
 from gradcam_hooks.network.inputs import Inputs
@@ -65,7 +66,7 @@ class Options(TypedDict, total=False):
     axes: str | None
     fuse: str | None
     call: int | Literal["all"] | None
-    labels: Sequence[str] | None
+    labels: LabelsSpec | None
     multi_label: bool | None
     preprocess: PrepareSpec | None
     differentiable: bool
@@ -96,8 +97,8 @@ class Explainer:
             their mean, or the method's own way.
         call: for a layer that runs several times in one forward pass: which call, from 0, or
             ``"all"`` for a map of each, fused.
-        labels: the classes' names, so that a target can be named; a model that carries
-            ``config.id2label`` needs none.
+        labels: the classes' names, so that a target can be named, a file of them, or
+            ``"imagenet"``; a model that carries ``config.id2label`` needs none.
         multi_label: whether each label is on or off by itself, so that probabilities are sigmoids
             and ``target="on"`` explains every label that is on; by default as the model's
             ``config.problem_type`` says.
@@ -138,7 +139,7 @@ class Explainer:
         fuse: str | None = None,
         axes: str | None = None,
         call: int | Literal["all"] | None = None,
-        labels: Sequence[str] | None = None,
+        labels: LabelsSpec | None = None,
         multi_label: bool | None = None,
         image: ImageSpec = None,
         preprocess: PrepareSpec | None = None,
@@ -172,10 +173,12 @@ class Explainer:
         self.layer = layer
         self.call = call
         self.image = image
-        self.preprocess = None if preprocess is None else as_prepare(preprocess)
+        self.preprocess = (
+            None if preprocess is None else as_prepare(preprocess, volume_channels(model))
+        )
         check_options(row, parameters, COMMON)
         _check_sampling(row, sampler, differentiable=differentiable)
-        known = tuple(labels) if labels is not None else labels_of(model)
+        known = labels_of(model) if labels is None else read_labels(labels)
         many = _is_multi_label(model) if multi_label is None else multi_label
         asked = Asked(model, output, layout, known, many, generator, progress)
         self._question = Question(asked, row, fuse, parameters, differentiable, sampler)
@@ -254,7 +257,9 @@ class Explainer:
             target = self._question.asked.on
         with remembering(self._question.asked.output):
             like = next(self.model.parameters(), torch.empty(0))
-            args, pictures = with_pictures(inputs, lambda: self._prepare()[0], like)
+            args, pictures = with_pictures(inputs, lambda: self._prepare(target)[0], like)
+            count = len(args)
+            args, kwargs = prompted(target, self.model, args, kwargs, like.device)
             given = Inputs.of(
                 self.model, args, kwargs, image=self.image, rank=self._rank, axes=self.axes
             )
@@ -263,16 +268,21 @@ class Explainer:
             else:
                 explanation = answer(self._question, self._taps, given, target)
         side, *way = given.place.path
-        own = pictures.get(way[0]) if side == 0 else None
+        moved = 0 if len(args) < count else way[0]  # the images went where the model takes them
+        own = pictures.get(way[0] if side == 0 else moved)
         if own is None:
             return explanation
-        notes = () if self.preprocess is not None else (self._prepare()[1],)
+        notes = [] if self.preprocess is not None else [self._prepare(target)[1]]
+        notes += dict.fromkeys(told for one in own for told in one.told)
         return replace(explanation.on(own), notes=(*explanation.notes, *notes))
 
-    def _prepare(self) -> tuple[Prepare, str]:
+    def _prepare(self, target: Target = None) -> tuple[Prepare, str]:
         """What makes inputs of pictures, and what is to be said of it."""
         if self.preprocess is not None:
             return self.preprocess, ""
+        processor = processor_of(target)
+        if callable(processor):
+            return as_prepare(processor), "The picture was made ready by the target's processor."
         if not self._own:
             self._own.append(own_preprocess(self.model))
         return self._own[0]

@@ -36,10 +36,12 @@ class Bands:
         values: float32 ``(channels, height, width)``: integers divided by the largest of their
             kind, 255 or 65535, and floats as they are.
         seen: whether the picture's RGB tells all that a network of colours takes of it.
+        told: what was done in reading it, in sentences.
     """
 
     values: npt.NDArray[np.float32]
     seen: bool = True
+    told: tuple[str, ...] = ()
 
 
 def bands_of(image: Image.Image) -> Bands | None:

@@ -4,17 +4,19 @@
 end, so that nobody ever reads half a file, and an old file survives a failed run. `list_images`
 turns what a user names (files and folders) into the list of pictures to explain.
 
-This file knows paths, and asks Pillow which suffixes it reads; it never opens a picture.
+This file knows paths, and asks Pillow which suffixes it reads; it never reads a picture.
 """
 
 from __future__ import annotations
 
 import difflib
 import errno
+import importlib.util
 import os
 import re
 import secrets
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,17 +24,26 @@ from pathlib import Path
 from gradcam_hooks.errors import ImageError
 
 __all__ = [
+    "is_dicom",
+    "is_nifti",
     "list_images",
     "nearest_file",
     "no_file",
     "read_text",
     "readable_formats",
     "readable_suffixes",
+    "told_left_out",
     "write_whole",
 ]
 
 # Pillow registers these to recognise them, but decodes them only with another program, or never.
 _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+
+_HEIC = frozenset({".heic", ".heif", ".hif"})
+
+_DICOM = (".dcm", ".dicom", ".ima")
+_MARK = slice(128, 132)
+"""Where a file of DICOM says that it is one: DICM."""
 
 _LONGEST_TEXT = 100_000_000
 """Bytes of a file of names or of a table at most."""
@@ -124,8 +135,19 @@ def readable_formats() -> list[str]:
     """
     from PIL import Image
 
+    _with_heic()
     Image.init()
     return [name for name in Image.ID if name not in _NOT_DECODED]
+
+
+def _with_heic() -> None:
+    """Let Pillow read HEIC where pillow-heif is installed."""
+    from PIL import Image
+
+    if "HEIF" not in Image.OPEN and importlib.util.find_spec("pillow_heif") is not None:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
 
 
 def readable_suffixes() -> frozenset[str]:
@@ -134,12 +156,36 @@ def readable_suffixes() -> frozenset[str]:
     >>> sorted(readable_suffixes() & {".jpg", ".png", ".txt", ".h5"})
     ['.jpg', '.png']
     """
+    formats = frozenset(readable_formats())
     from PIL import Image
 
-    formats = frozenset(readable_formats())
     return frozenset(
         suffix for suffix, name in Image.registered_extensions().items() if name in formats
     )
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether a file's name says NIfTI.
+
+    >>> is_nifti(Path("map.nii.gz")), is_nifti(Path("map.NII")), is_nifti(Path("map.gz"))
+    (True, True, False)
+    """
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def is_dicom(given: Path | bytes | bytearray) -> bool:
+    """Whether bytes, or a file by its suffix or where it has none by its bytes, are DICOM's."""
+    if isinstance(given, bytes | bytearray):
+        return bytes(given[_MARK]) == b"DICM"
+    if given.suffix.lower() in _DICOM:
+        return True
+    if given.suffix.strip(".0123456789") or not given.is_file():
+        return False  # names such as IM0001 and 1.2.840.1 are usual
+    try:
+        with given.open("rb") as file:
+            return file.read(_MARK.stop)[_MARK] == b"DICM"
+    except OSError:
+        return False
 
 
 def nearest_file(path: Path) -> str:
@@ -155,11 +201,13 @@ def list_images(
     paths: Sequence[str | os.PathLike[str]],
     *,
     exclude: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    left_out: Counter[str] | None = None,
 ) -> list[Path]:
     """The pictures among files and folders, each once, in the order a person would count them.
 
     Folders are searched with all their sub-folders, following links; hidden files and folders
-    are skipped, and so is every file whose suffix Pillow cannot read. Within a folder the order
+    are skipped, and so is every file that is no picture by its suffix, no array (`.npy`) and no
+    scan (NIfTI, DICOM). Within a folder the order
     is natural (`img2` before `img10`); what is named first comes first. A file that is named
     itself is always kept, whatever its suffix, and so is what has a picture's name and is a pipe,
     a device or a link that leads nowhere: that it is no picture is for the reader to say.
@@ -167,6 +215,7 @@ def list_images(
     Args:
         paths: files and folders.
         exclude: files or folders to leave out of the search, such as one that holds the results.
+        left_out: counts those skipped that are not hidden, by suffix, for the caller to tell.
 
     Raises:
         ImageError: a path does not exist, a folder cannot be read, or there is no picture at all.
@@ -174,11 +223,12 @@ def list_images(
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
     excluded = [exclude] if isinstance(exclude, (str, os.PathLike)) else exclude
-    left_out = frozenset(map(os.path.realpath, excluded))
+    apart = frozenset(map(os.path.realpath, excluded))
+    skipped: Counter[str] = Counter() if left_out is None else left_out
     found: dict[str, Path] = {}
     for path in map(Path, paths):
         if path.is_dir():
-            pictures = sorted(_search(path, left_out), key=_natural)
+            pictures = sorted(_search(path, apart, skipped), key=_natural)
         elif os.path.lexists(path):
             pictures = [path]
         else:
@@ -188,14 +238,32 @@ def list_images(
     if not found:
         where = ", ".join(f"'{Path(path)}'" for path in paths) or "an empty list of paths"
         raise ImageError(
-            f"no picture in {where}: expected files such as .jpg, .png or .webp "
-            "(hidden files are skipped); name a folder that holds some, or a file itself"
+            f"no picture in {where}: expected files such as .jpg, .png or .webp, or scans "
+            f"(hidden files are skipped{told_left_out(skipped)}); name a folder that holds some, "
+            "or a file itself"
         )
     return list(found.values())
 
 
-def _search(folder: Path, left_out: frozenset[str]) -> Iterator[Path]:
-    suffixes = readable_suffixes()
+def told_left_out(left_out: Counter[str]) -> str:
+    """What was left out, in words behind something else; nothing where nothing was.
+
+    >>> told_left_out(Counter({".txt": 2, "": 1}))
+    '; left out: 2 .txt, 1 without a suffix'
+    """
+    words = [f"{count} {suffix or 'without a suffix'}" for suffix, count in left_out.most_common(6)]
+    rest = left_out.total() - sum(count for _, count in left_out.most_common(6))
+    words += [f"{rest} of other kinds"] if rest else []
+    words[-1:] = (
+        [words[-1] + " (pip install pillow-heif reads .heic)"]
+        if _HEIC & set(left_out)
+        else words[-1:]
+    )
+    return f"; left out: {', '.join(words)}" if words else ""
+
+
+def _search(folder: Path, left_out: frozenset[str], skipped: Counter[str]) -> Iterator[Path]:
+    suffixes = readable_suffixes() | {".npy"}
     entered: set[str] = set()
     for root, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         here = Path(root)
@@ -207,9 +275,13 @@ def _search(folder: Path, left_out: frozenset[str]) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             picture = here / name
-            wanted = not name.startswith(".") and picture.suffix.lower() in suffixes
-            if wanted and os.path.realpath(picture) not in left_out:
+            if name.startswith(".") or os.path.realpath(picture) in left_out:
+                continue
+            suffix = picture.suffix.lower()
+            if suffix in suffixes or is_nifti(picture) or is_dicom(picture):
                 yield picture
+            else:
+                skipped[suffix] += 1
 
 
 def _refuse(error: OSError) -> None:

@@ -1,12 +1,13 @@
-"""What a user gives for a picture: a path, bytes, an opened file, a PIL image, an RGB array, or a
-list of these; and what makes inputs of them.
+"""What a user gives for a picture: a path, bytes, an opened file, a PIL image, an RGB array, a
+scan, or a list of these; and what makes inputs of them.
 
-They become one tensor for the network, and the pictures that its maps lie on.
+They become one tensor for the network, and the pictures or scans that its maps lie on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -14,33 +15,62 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.geometry import Geometry
 from gradcam_hooks.images.pictures import Picture
+from gradcam_hooks.images.scan import Scan
+from gradcam_hooks.images.volumes import ScanPicture, Volumes, is_scan, load_scan
 
 if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = [
+    "Pictured",
     "Prepare",
     "PrepareSpec",
+    "View",
     "as_prepare",
     "input_shape",
     "is_picture",
     "prepared",
+    "ready",
     "with_pictures",
 ]
 
-Prepare = Callable[["Image.Image"], tuple[Tensor, Geometry]]
-"""What makes an input of a picture; a `Preprocess` is such a function."""
+_CUBE = (64, 64, 64)
+"""A scan, where none is at hand."""
+
+Prepare = Callable[["Image.Image"], tuple[Tensor, Geometry]] | Volumes
+"""What makes an input of a picture, as a `Preprocess` does, or of a scan."""
+
+Pictured = Picture | ScanPicture
+"""What maps lie on."""
 
 PrepareSpec = Callable[..., object]
 """A `Preprocess`, or any callable from a PIL picture to a tensor, torchvision's, timm's,
 transformers', albumentations' or one's own."""
 
 
-def as_prepare(given: PrepareSpec) -> Prepare:
+@dataclass(frozen=True)
+class View:
+    """What of a scan is looked at.
+
+    Attributes:
+        window: centre and width that become 0 to 1, what lies beyond being clipped; None for all.
+        slice: which slice a network of pictures is given; None for the one in the middle.
+    """
+
+    window: tuple[float, float] | None = None
+    slice: int | None = None
+
+
+def as_prepare(given: PrepareSpec, volumes: int | None = None) -> Prepare:
     """What makes an input of a picture, by whatever the user gave for it.
+
+    Args:
+        given: what the user gave.
+        volumes: how many channels the network's volumes have; None where it takes pictures.
 
     Raises:
         InputError: it is nothing that can be called.
@@ -48,7 +78,11 @@ def as_prepare(given: PrepareSpec) -> Prepare:
     from gradcam_hooks.images.foreign import Located
     from gradcam_hooks.images.reading import Preprocess
 
-    return given if isinstance(given, Preprocess | Located) else Located(given)
+    if isinstance(given, Preprocess | Volumes):
+        return given
+    if volumes is not None and callable(given):
+        return Volumes(volumes, given=getattr(given, "given", given))
+    return given if isinstance(given, Located) else Located(given)
 
 
 def input_shape(prepare: Prepare) -> tuple[int, ...]:
@@ -59,6 +93,10 @@ def input_shape(prepare: Prepare) -> tuple[int, ...]:
 
     if isinstance(prepare, Preprocess):
         return len(prepare.mean), *prepare.size
+    if isinstance(prepare, Volumes):
+        cube = torch.zeros(prepare.channels, *_CUBE)
+        made, _ = prepare(Scan(cube.numpy(), np.eye(4), span=(0.0, 1.0)))
+        return tuple(made.shape)
     pixels, _ = prepare(Image.effect_mandelbrot((256, 256), (-2, -1.5, 1, 1.5), 100).convert("RGB"))
     return tuple(pixels.shape)
 
@@ -67,7 +105,7 @@ def is_picture(given: object) -> bool:
     """Whether it is a picture, or a list of nothing else."""
     if isinstance(given, list | tuple):
         return bool(given) and all(is_picture(one) for one in given)
-    if isinstance(given, str | PathLike | bytes | bytearray) or hasattr(given, "read"):
+    if isinstance(given, str | PathLike | bytes | bytearray | Scan) or hasattr(given, "read"):
         return True
     if isinstance(given, np.ndarray):
         return given.dtype == np.uint8 and given.ndim in (2, 3)
@@ -75,26 +113,57 @@ def is_picture(given: object) -> bool:
     return any(kind.__module__ == "PIL.Image" for kind in type(given).__mro__)
 
 
-def prepared(given: object, prepare: Prepare) -> tuple[Tensor, tuple[Picture, ...]]:
-    """The tensor ``(batch, channels, height, width)`` of what `is_picture`, and the pictures.
+def ready(
+    given: object, prepare: Prepare, view: View | None = None, max_pixels: int = MAX_PIXELS
+) -> tuple[Tensor, Pictured]:
+    """The input of one picture or scan, and what its map lies on.
+
+    Raises:
+        ImageError, InputError: it cannot be read or made ready.
+    """
+    view = view or View()
+    if isinstance(given, np.ndarray):
+        from PIL import Image
+
+        given = Image.fromarray(given)
+    if is_scan(given):
+        scan = given if isinstance(given, Scan) else load_scan(given, max_pixels=max_pixels)
+        if view.window is not None:
+            scan = scan.windowed(*view.window)
+        if isinstance(prepare, Volumes):
+            volume, place = prepare(scan)
+            return volume, ScanPicture(scan, place)
+        given = scan.slice(view.slice)
+    from gradcam_hooks.images.reading import load_image
+
+    image = load_image(given, max_pixels=max_pixels)  # type: ignore[arg-type]  # is_picture
+    if isinstance(prepare, Volumes):
+        prepare(image)
+        raise AssertionError("a picture is no scan")
+    pixels, geometry = prepare(image)
+    return pixels, Picture(image, geometry)
+
+
+def prepared(given: object, prepare: Prepare) -> tuple[Tensor, tuple[Pictured, ...]]:
+    """The tensor ``(batch, channels, *space)`` of what `is_picture`, and the pictures.
 
     Raises:
         ImageError, InputError: a picture cannot be read or made ready, or they differ in size.
     """
-    loaded = [_load(one) for one in (given if isinstance(given, list | tuple) else [given])]
-    tensors, geometries = zip(*[prepare(image) for image in loaded], strict=True)
+    each = given if isinstance(given, list | tuple) else [given]
+    tensors, pictures = zip(*[ready(one, prepare) for one in each], strict=True)
     if len({tensor.shape for tensor in tensors}) > 1:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
         raise InputError(
             f"inputs of one batch have one size, and these pictures became {shapes}. Explain them "
             "one by one, or let preprocess= bring them to one size."
         )
-    return torch.stack(tensors), tuple(map(Picture, loaded, geometries))
+    return torch.stack(tensors), pictures
 
 
 def with_pictures(
     inputs: Sequence[object], prepare: Callable[[], Prepare], like: Tensor
-) -> tuple[list[object], dict[object, tuple[Picture, ...]]]:
+) -> tuple[list[object], dict[object, tuple[Pictured, ...]]]:
     """A forward's arguments in which pictures became tensors, and the pictures by their position.
 
     Args:
@@ -106,19 +175,9 @@ def with_pictures(
         ImageError, InputError: as `prepared`.
     """
     args = list(inputs)
-    pictures: dict[object, tuple[Picture, ...]] = {}
+    pictures: dict[object, tuple[Pictured, ...]] = {}
     for index, given in enumerate(inputs):
         if is_picture(given):
             tensor, pictures[index] = prepared(given, prepare())
             args[index] = tensor.to(like)
     return args, pictures
-
-
-def _load(given: object) -> Image.Image:
-    from PIL import Image
-
-    from gradcam_hooks.images.reading import load_image
-
-    if isinstance(given, np.ndarray):
-        return load_image(Image.fromarray(given))
-    return load_image(given)  # type: ignore[arg-type]  # is_picture let nothing else through

@@ -1,4 +1,4 @@
-"""NIfTI: a map written beside the scan that it belongs to, where nibabel is installed.
+"""NIfTI: a scan read, and a map written beside the scan that it belongs to, by nibabel.
 
 Array axes are kept as they are: ``volume[i, j, k]`` of the map lies where ``[i, j, k]`` of the
 scan does, and the affine is the scan's. Knows arrays and files, no explanation.
@@ -7,7 +7,9 @@ scan does, and the affine is the scan's. Knows arrays and files, no explanation.
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,21 +17,69 @@ import numpy as np
 import numpy.typing as npt
 
 from gradcam_hooks.errors import ImageError, InputError
-from gradcam_hooks.images.files import nearest_file, no_file, write_whole
+from gradcam_hooks.images.files import is_nifti, nearest_file, no_file, write_whole
+from gradcam_hooks.images.scan import Scan
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["is_nifti", "save_nifti"]
+__all__ = ["has_nibabel", "is_nifti", "read_nifti", "save_nifti"]
 
 
-def is_nifti(path: Path) -> bool:
-    """Whether a file's name says NIfTI.
+def has_nibabel() -> bool:
+    """Whether nibabel is installed."""
+    return importlib.util.find_spec("nibabel") is not None
 
-    >>> is_nifti(Path("map.nii.gz")), is_nifti(Path("map.NII")), is_nifti(Path("map.gz"))
-    (True, True, False)
+
+def read_nifti(path: Path, most: int) -> Scan:
+    """The scan in a file, with its scaling applied; a fourth axis becomes channels.
+
+    Args:
+        path: the file.
+        most: voxels at most; the head tells their number before they are read.
+
+    Raises:
+        ImportError: nibabel is not installed.
+        ImageError: it cannot be read, is too large, or holds no real numbers that are finite.
     """
-    return path.name.lower().endswith((".nii", ".nii.gz"))
+    nibabel = _nibabel("read")
+    image = _scan(nibabel, path)
+    shape = tuple(int(side) for side in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) not in (2, 3, 4) or min(shape) < 1:
+        raise ImageError(f"'{path}' has the shape {shape}; expected a volume, or several of one")
+    if int(np.prod(np.array(shape, object))) > most:
+        raise ImageError(
+            f"'{path}' is too large to be read safely: {shape}, and {most:,} voxels are the limit. "
+            "Make it smaller first, or allow more: --max-pixels; in Python max_pixels="
+        )
+    kind = image.get_data_dtype()
+    if kind.kind not in "iufb":
+        raise ImageError(f"'{path}' holds {kind} voxels; expected real numbers, one for each")
+    try:
+        values = np.asarray(image.dataobj, np.float32).reshape(shape)
+        affine = np.eye(4) if image.affine is None else np.asarray(image.affine, np.float64)
+    except Exception as error:  # damaged files make nibabel, gzip and NumPy raise nearly everything
+        raise ImageError(
+            f"'{path}' is cut short or damaged: {_line(error)}; nothing of it is used, copy it "
+            "here again"
+        ) from error
+    if not (np.isfinite(values).all() and np.isfinite(affine).all()):
+        raise ImageError(
+            f"'{path}' holds voxels or an affine that are NaN or infinite; replace them, and save "
+            "it again: numpy.nan_to_num"
+        )
+    if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ImageError(f"'{path}' has an affine that is no place in space: {affine.tolist()}")
+    values = values.reshape(*shape, *[1] * (3 - len(shape)))
+    volumes = values[None] if values.ndim == 3 else np.moveaxis(values, 3, 0)
+    found = Scan(np.ascontiguousarray(volumes), affine, path.name)
+    slope, intercept = getattr(image.dataobj, "slope", 1), getattr(image.dataobj, "inter", 0)
+    scaled = f", with slope {slope:g} and intercept {intercept:g}" * ((slope, intercept) != (1, 0))
+    low, high = found.span
+    told = f"{found!r}: its values are {low:g} to {high:g}{scaled}."
+    return replace(found, told=(told,))
 
 
 def save_nifti(
@@ -54,7 +104,7 @@ def save_nifti(
         InputError: the affine is no 4x4 matrix, both are given, or the scan has another shape.
         ImageError: the scan cannot be read, or the file not written.
     """
-    nibabel = _nibabel()
+    nibabel = _nibabel("written")
     space, header = volume.shape[:3], None
     if affine is not None and like is not None:
         raise InputError("affine= and like= both say where the map lies; give one of them.")
@@ -106,8 +156,12 @@ def _scan(nibabel: ModuleType, like: object) -> Any:
         scan = nibabel.load(path)
         _header(nibabel, scan)
     except Exception as error:  # a damaged file makes nibabel raise nearly everything
-        raise ImageError(f"'{path}' is no scan that nibabel reads: {error}") from error
+        raise ImageError(f"'{path}' is no scan that nibabel reads: {_line(error)}") from error
     return scan
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _header(nibabel: ModuleType, scan: Any) -> Any:
@@ -116,13 +170,13 @@ def _header(nibabel: ModuleType, scan: Any) -> Any:
     return nibabel.Nifti1Header.from_header(scan.header) if kept else None
 
 
-def _nibabel() -> ModuleType:
+def _nibabel(done: str) -> ModuleType:
     try:
         import nibabel
     except ImportError as error:
         raise ImportError(
-            "NIfTI is written by nibabel, which is not installed: "
-            "pip install nibabel. Without it, save('map.npz') keeps the numbers."
+            f"NIfTI is {done} by nibabel, which is not installed: pip install nibabel."
+            + " Without it, save('map.npz') keeps the numbers." * (done == "written")
         ) from error
     module: ModuleType = nibabel
     return module

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gradcam_hooks.images.bands import bands_of
 from gradcam_hooks.images.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -27,3 +28,9 @@ class Picture:
 
     image: Image.Image
     geometry: Geometry
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What was done in reading it, in sentences."""
+        bands = bands_of(self.image)
+        return () if bands is None else bands.told

@@ -26,6 +26,8 @@ from gradcam_hooks.errors import ImageError, InputError
 from gradcam_hooks.images.bands import Bands, bands_of, carrying, read_npy, read_tiff
 from gradcam_hooks.images.files import nearest_file, no_file, readable_formats
 from gradcam_hooks.images.geometry import Geometry
+from gradcam_hooks.images.scan import Scan
+from gradcam_hooks.images.volumes import is_scan, load_scan
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,7 +42,7 @@ __all__ = [
     "load_image",
 ]
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image"
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Scan"
 """A picture: a file by its path, its bytes or opened, or one that Pillow has opened."""
 
 Fit: TypeAlias = Literal["squash", "crop", "letterbox"]
@@ -64,7 +66,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     ("F") by 255 where all lie in [0, 1], and as they are where all lie in [0, 255]; any other
     range by its own minimum and maximum. What it holds beyond that, 16 bits, a fourth channel, the
     bands of a TIFF (tifffile, where it is installed) or of an array in NPY, it carries along, for
-    a `Preprocess` of as many channels.
+    a `Preprocess` of as many channels. Of a scan, NIfTI or DICOM, it is the slice in the middle.
 
     Only formats that Pillow decodes itself are read, no PostScript, which it would hand to
     Ghostscript; and a file only where its head says that its pixels are within the limit.
@@ -84,6 +86,9 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     """
     from PIL import Image
 
+    if is_scan(source):
+        scan = source if isinstance(source, Scan) else load_scan(source, max_pixels=max_pixels)
+        return scan.slice()
     if isinstance(source, Image.Image):
         if bands_of(source) is not None:
             return source
@@ -103,7 +108,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
         if held is not None:
             return held
         return _opened(path, str(path), max_pixels)
-    if hasattr(source, "read"):
+    if hasattr(source, "read") and not isinstance(source, Scan):
         return _opened(source, str(getattr(source, "name", "the opened file")), max_pixels)
     raise InputError(
         "expected a path, bytes, an opened file or a PIL picture, got "
@@ -175,6 +180,8 @@ def _unreadable(name: str, error: Exception) -> ImageError:
 
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return _too_large(name, str(error).rstrip("."))
+    if isinstance(error, UnidentifiedImageError) and name.lower().endswith((".heic", ".heif")):
+        return ImageError(f"'{name}' is HEIC, which pillow-heif reads: pip install pillow-heif")
     if isinstance(error, UnidentifiedImageError):
         return ImageError(
             f"'{name}' is no picture that Pillow knows, whatever its suffix says; "

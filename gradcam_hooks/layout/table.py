@@ -21,7 +21,7 @@ from gradcam_hooks.images.given import PrepareSpec, as_prepare, with_pictures
 from gradcam_hooks.layout.auto import MOST_UNREAD, reached_in
 from gradcam_hooks.layout.survey import Survey, Visit
 from gradcam_hooks.models import LoadedModel
-from gradcam_hooks.models.presets import own_preprocess
+from gradcam_hooks.models.presets import own_preprocess, volume_channels
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooking import hooked
 from gradcam_hooks.network.inputs import Inputs
@@ -161,7 +161,7 @@ def layers(
     if isinstance(model, LoadedModel):
         preprocess, model = preprocess or model.preprocess, model.model
     network = unwrap(model)
-    prepare = None if preprocess is None else as_prepare(preprocess)
+    prepare = None if preprocess is None else as_prepare(preprocess, volume_channels(network))
     args, _ = with_pictures(
         inputs,
         lambda: prepare or own_preprocess(network)[0],

@@ -59,8 +59,10 @@ class Architecture:
         try:
             model = self.make(**options)
         except (Exception, SystemExit) as error:  # the user's code may raise anything
+            wants = "required positional argument" in str(error)
+            hint = "; --model-args NAME=VALUE, in Python model_args=, gives it" if wants else ""
             raise ModelError(
-                f"building '{self.name}' failed: {type(error).__name__}: {error}"
+                f"building '{self.name}' failed: {type(error).__name__}: {error}{hint}"
             ) from error
         if not isinstance(model, nn.Module):
             raise ModelError(

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pickle
 import re
+import tempfile
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -28,7 +31,10 @@ from gradcam_hooks.errors import ModelError
 from gradcam_hooks.images.files import nearest_file
 from gradcam_hooks.models.labels import plain_labels
 
-__all__ = ["Checkpoint", "read_checkpoint", "some"]
+__all__ = ["Checkpoint", "WeightsSpec", "read_checkpoint", "some", "told_weights"]
+
+WeightsSpec: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes]"
+"""A file of weights by its path, its bytes, or opened in binary."""
 
 _CONTAINERS = (
     *("state_dict", "model", "model_state_dict", "net", "ema", "model_state", "network"),
@@ -51,15 +57,17 @@ class Checkpoint:
         state: the state dict, with the keys that the file has.
         versions: what modules wrote about their own format; None where the file lost it.
         labels: the classes' names, where the file carries them.
+        hyper: what the module was made with, where Lightning wrote that.
     """
 
     path: Path
     state: Mapping[str, Tensor]
     versions: Mapping[str, Mapping[str, object]] | None = None
     labels: tuple[str, ...] | None = None
+    hyper: Mapping[str, object] = field(default_factory=dict)
 
 
-def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Checkpoint:
+def read_checkpoint(weights: WeightsSpec, *, trust_pickle: bool = False) -> Checkpoint:
     """Read the state dict in a `.pth`, `.pt`, `.bin`, `.ckpt` or `.safetensors` file.
 
     It may lie bare or under `state_dict`, `model`, `model_state_dict`, `net`, `ema` and the like,
@@ -67,14 +75,18 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Checkpoi
     compared, which torch.load leaves out: a damaged file is an error, not other weights.
 
     Args:
-        path: the file.
+        weights: the file, its bytes, or opened in binary.
         trust_pickle: run the code in a pickle that holds more than tensors and plain values.
 
     Raises:
         ModelError: there is no such file, or it is a folder, empty, cut short, damaged, of
             another kind, a pickle that is not trusted, or without tensors.
     """
-    path = Path(path).expanduser()
+    if not isinstance(weights, str | os.PathLike):
+        with _on_disk(weights) as copied:
+            copy = read_checkpoint(copied, trust_pickle=trust_pickle)
+        return replace(copy, path=Path(told_weights(weights)))
+    path = Path(weights).expanduser()
     kind = _kind(path)
     content = (
         _read_safetensors(path) if kind == "safetensors" else _read_pickle(path, kind, trust_pickle)
@@ -85,7 +97,35 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Checkpoi
     state = {key: value for key, value in found.items() if isinstance(value, Tensor)}
     carried = [content.get(key) for key in _LABELS] if isinstance(content, Mapping) else []
     labels = next((label for label in map(plain_labels, carried) if label), None)
-    return Checkpoint(path, state, getattr(found, "_metadata", None), labels)
+    hyper = content.get("hyper_parameters") if isinstance(content, Mapping) else None
+    named = isinstance(hyper, Mapping) and all(isinstance(name, str) for name in hyper)
+    kept: dict[str, object] = dict(cast("Mapping[str, object]", hyper)) if named else {}
+    return Checkpoint(path, state, getattr(found, "_metadata", None), labels, kept)
+
+
+@contextmanager
+def _on_disk(weights: object) -> Iterator[Path]:
+    """A file of the bytes, or of what is opened, while open; errors tell of it by its name."""
+    data = weights.read() if hasattr(weights, "read") else weights
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise ModelError(
+            f"weights are a file, its bytes, or opened in binary, and a {type(data).__name__} came "
+            "of what was given; torch.save(state_dict, path) writes such a file"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights"
+        path.write_bytes(data)
+        try:
+            yield path
+        except ModelError as error:
+            raise ModelError(str(error).replace(str(path), told_weights(weights))) from error
+
+
+def told_weights(weights: object) -> str:
+    """What weights are called that may have no name."""
+    if isinstance(weights, str | os.PathLike):
+        return str(weights)
+    return str(getattr(weights, "name", "the weights given"))
 
 
 def _kind(path: Path) -> Literal["zip", "legacy", "pickle", "safetensors"]:
@@ -220,7 +260,13 @@ def _harmless() -> list[Callable[..., object] | tuple[Callable[..., object], str
     scalar = cast("Callable[..., object]", np.float64(0).__reduce__()[0])
     dtypes = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    return [argparse.Namespace, np.dtype, *dtypes, *((scalar, name) for name in names)]
+    paths = [
+        (kind, f"{module}.{name}")
+        for kind, name in ((PurePosixPath, "PosixPath"), (PureWindowsPath, "WindowsPath"))
+        for module in ("pathlib", "pathlib._local")
+    ]
+    numbers = [(scalar, name) for name in names]
+    return [argparse.Namespace, np.dtype, *dtypes, *numbers, *paths]
 
 
 def _find_state(content: object, depth: int = 3) -> Mapping[str, object] | None:

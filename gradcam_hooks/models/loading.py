@@ -8,7 +8,7 @@ presets), and tells what the user asked for where their errors do not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,11 +22,18 @@ from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import DeviceError, ModelError
 from gradcam_hooks.images import Preprocess
 from gradcam_hooks.images.foreign import Located
+from gradcam_hooks.images.volumes import Volumes
 from gradcam_hooks.models.architectures import Architecture, find_architecture
-from gradcam_hooks.models.checkpoints import Checkpoint, read_checkpoint
+from gradcam_hooks.models.arguments import remembered, with_arguments
+from gradcam_hooks.models.checkpoints import (
+    Checkpoint,
+    WeightsSpec,
+    read_checkpoint,
+    told_weights,
+)
 from gradcam_hooks.models.classifier import Head, build_blank, find_head
 from gradcam_hooks.models.folders import from_folder
-from gradcam_hooks.models.labels import labels_of, read_labels
+from gradcam_hooks.models.labels import LabelsSpec, labels_of, read_labels
 from gradcam_hooks.models.own import importable
 from gradcam_hooks.models.presets import find_preprocess, own_preprocess
 from gradcam_hooks.models.weights import load_into, strip_prefix
@@ -50,21 +57,24 @@ class LoadedModel:
         weights: "random", the name of published weights such as "DEFAULT", or the file.
         labels: the classes' names, where they are known.
         preprocess: how the network was trained to see pictures, as far as that is known.
+        notes: what was taken from the file of weights by itself, in sentences.
     """
 
     model: nn.Module
     name: str
     weights: str
     labels: tuple[str, ...] | None
-    preprocess: Preprocess | Located
+    preprocess: Preprocess | Located | Volumes
+    notes: tuple[str, ...] = ()
 
 
 def load_model(
     name: str,
-    weights: str | Path | None = None,
+    weights: WeightsSpec | None = None,
     *,
+    model_args: Mapping[str, object] | None = None,
     num_classes: int | None = None,
-    labels: str | Path | Sequence[str] | None = None,
+    labels: LabelsSpec | None = None,
     trust_pickle: bool = False,
     device: str | torch.device = "cpu",
 ) -> LoadedModel:
@@ -83,10 +93,12 @@ def load_model(
             ("package.module:function", "path/to/file.py:function"), which is called with
             `num_classes` if it takes that and the number is known; or a folder that transformers'
             `save_pretrained` wrote ("hf:folder"), which brings its weights, labels and processor.
-        weights: a file; "DEFAULT" or another name of published weights, which are downloaded;
-            None for random weights.
+        weights: a file, its bytes, or opened; "DEFAULT" or another name of published weights,
+            which are downloaded; None for random weights. Of what a Lightning checkpoint keeps of
+            its module's arguments, a function of your own gets those that it takes.
+        model_args: what else the architecture is built with; it goes before the checkpoint's.
         num_classes: by default read off the checkpoint's last layer.
-        labels: the classes' names, or a file of them (see `labels.read_labels`).
+        labels: the classes' names, a file of them, or "imagenet" (see `labels.read_labels`).
         trust_pickle: run the code in a checkpoint that is more than tensors.
         device: where the model goes.
 
@@ -104,26 +116,30 @@ def load_model(
         check_count(num_classes, "num_classes", error=ModelError)
     asked = None if labels is None else read_labels(labels)
     if name.startswith("hf:"):
-        if weights is not None or num_classes is not None:
-            raise ModelError(f"'{name}' brings its weights and classes; leave both out")
+        if weights is not None or num_classes is not None or model_args:
+            raise ModelError(f"'{name}' brings its weights, classes and arguments; leave them out")
         found = from_folder(Path(name[3:]).expanduser()).eval().to(target)
         return LoadedModel(
             found, name, name[3:], asked or labels_of(found), own_preprocess(found)[0]
         )
     with importable(name):
-        architecture = find_architecture(name)
+        said = dict(model_args or {})
+        num_classes = _same_classes(num_classes, said)
+        architecture = with_arguments(find_architecture(name), said)
         published = architecture.published or {}
+        notes: tuple[str, ...] = ()
         head = None
         carried: tuple[str, ...] | None = None
         member: WeightsEnum | None = None
         if weights is None:
             model = architecture.build(num_classes)
-        elif _is_published(weights):
-            model = _pretrained(architecture, str(weights))
-            member = published.get(str(weights))
+        elif isinstance(weights, str) and _is_published(weights):
+            model = _pretrained(architecture, weights)
+            member = published.get(weights)
         else:
             checkpoint = read_checkpoint(weights, trust_pickle=trust_pickle)
             carried = checkpoint.labels
+            architecture, notes = _as_remembered(architecture, checkpoint, said)
             head = find_head(architecture)
             classes = _classes(architecture, head, checkpoint, num_classes)
             member = _published_file(published, checkpoint.path, classes)
@@ -133,15 +149,40 @@ def load_model(
     if num_classes is not None:
         _check_classes(architecture, model, head, f"num_classes={num_classes}", num_classes)
     if given:
-        what = f"{len(given)} labels" + ("" if asked or own else f" in '{weights}' (pass labels=)")
+        inside = "" if asked or own else f" in '{told_weights(weights or '')}' (pass labels=)"
+        what = f"{len(given)} labels{inside}"
         _check_classes(architecture, model, head, what, len(given))
     return LoadedModel(
         model.eval().to(target),
         name,
-        "random" if weights is None else str(weights),
+        "random" if weights is None else told_weights(weights),
         given or None,
         find_preprocess(architecture, model, member, pretrained=weights == "DEFAULT"),
+        notes,
     )
+
+
+def _as_remembered(
+    architecture: Architecture, checkpoint: Checkpoint, said: Mapping[str, object]
+) -> tuple[Architecture, tuple[str, ...]]:
+    """The architecture with the arguments that a checkpoint keeps, and what is to be told."""
+    found = remembered(architecture, checkpoint.hyper)
+    kept = {name: value for name, value in found.items() if name not in said}
+    if not kept:
+        return architecture, ()
+    words = ", ".join(f"{name}={value!r:.60}" for name, value in kept.items())
+    told = f"'{architecture.name}' was called with what the checkpoint keeps: {words}."
+    return with_arguments(architecture, kept), (told,)
+
+
+def _same_classes(num_classes: int | None, said: dict[str, object]) -> int | None:
+    """The number of classes, said as such or among the arguments, which then hold it no longer."""
+    if "num_classes" not in said:
+        return num_classes
+    among = said.pop("num_classes")
+    if num_classes is not None and among != num_classes:
+        raise ModelError(f"num_classes={num_classes} and num_classes={among!r} in the arguments")
+    return check_count(among, "num_classes", error=ModelError)
 
 
 def _device(device: str | torch.device) -> torch.device:
@@ -166,14 +207,9 @@ def _device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def _is_published(weights: str | Path) -> bool:
+def _is_published(weights: str) -> bool:
     """Whether it is meant as a name of published weights: DEFAULT, IMAGENET1K_V1, ..."""
-    return (
-        isinstance(weights, str)
-        and weights.isidentifier()
-        and weights.isupper()
-        and not Path(weights).exists()
-    )
+    return weights.isidentifier() and weights.isupper() and not Path(weights).exists()
 
 
 def _pretrained(architecture: Architecture, weights: str) -> nn.Module:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gradcam_hooks.images import Geometry, Preprocess
 from gradcam_hooks.images.foreign import Located
+from gradcam_hooks.images.volumes import Volumes
 from gradcam_hooks.models.architectures import Architecture
 from gradcam_hooks.models.folders import processor_in
 
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
     from PIL import Image
     from torchvision.models import WeightsEnum
 
-__all__ = ["find_preprocess", "own_preprocess"]
+__all__ = ["find_preprocess", "own_preprocess", "volume_channels"]
 
 
 def find_preprocess(
     architecture: Architecture, model: nn.Module, member: WeightsEnum | None, *, pretrained: bool
-) -> Preprocess | Located:
+) -> Preprocess | Located | Volumes:
     """The preprocessing of a model.
 
     Args:
@@ -63,13 +64,21 @@ def find_preprocess(
     return replace(plain, fit="crop", resize=int(resize))
 
 
-def own_preprocess(model: nn.Module) -> tuple[Preprocess | Located, str]:
+def volume_channels(model: nn.Module) -> int | None:
+    """How many channels the volumes have that a network takes; None where it takes none."""
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    first = next((one for one in model.modules() if isinstance(one, kinds)), None)
+    return first.in_channels if isinstance(first, nn.Conv3d) else None
+
+
+def own_preprocess(model: nn.Module) -> tuple[Preprocess | Located | Volumes, str]:
     """What a network tells of its preprocessing, and a sentence that says what was assumed.
 
     timm's networks have a ``pretrained_cfg``, a folder of `save_pretrained` its image processor,
     torchvision's detectors resize and normalise by themselves. Of all others the size is the one
     they fix, else 224x224, and mean and standard deviation are ImageNet's; of a network whose
-    first convolution takes one channel, their means, and of one that takes bands 0 and 1.
+    first convolution takes one channel, their means, and of one that takes bands 0 and 1. One whose
+    first convolution has three axes takes volumes.
 
     Raises:
         ModelError: as `processor_in`.
@@ -82,6 +91,13 @@ def own_preprocess(model: nn.Module) -> tuple[Preprocess | Located, str]:
         return Located(processor), f"The picture was made ready by the processor in '{folder}'."
     if type(getattr(model, "transform", None)).__name__ == "GeneralizedRCNNTransform":
         return Located(_pixels), "The picture was given as it is: this detector resizes it itself."
+    channels = volume_channels(model)
+    if channels is not None:
+        return Volumes(channels), (
+            "Nothing tells how this network's scans are made ready: one goes in as large as it is, "
+            "with its own values. preprocess= takes a function from a tensor (channels, depth, "
+            "height, width) to one."
+        )
     plain = _plain(model)
     return plain, (
         "Nothing tells how this network's pictures are made ready; assumed was what ImageNet's "

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.colors import Floats
+from gradcam_hooks.images.given import Pictured
 from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.layout.placement import Placement
 from gradcam_hooks.maps import signed
@@ -78,7 +79,7 @@ class Explanation(Located):
     logits: Tensor | None = dataclasses.field(default=None, repr=False)
     multi_label: bool = False
     image: Tensor | None = dataclasses.field(default=None, repr=False)
-    pictures: tuple[Picture, ...] | None = dataclasses.field(default=None, repr=False)
+    pictures: tuple[Pictured, ...] | None = dataclasses.field(default=None, repr=False)
     place: Placement | None = dataclasses.field(default=None, repr=False)  # of the map on the input
     along: Along = dataclasses.field(default_factory=dict, repr=False)  # axes of images in `output`
 
@@ -99,8 +100,8 @@ class Explanation(Located):
     def __iter__(self) -> Iterator[Explanation]:
         return (self[index] for index in range(len(self)))
 
-    def on(self, pictures: tuple[Picture, ...]) -> Explanation:
-        """The same explanation with the pictures that its inputs came from."""
+    def on(self, pictures: tuple[Pictured, ...]) -> Explanation:
+        """The same explanation with the pictures or scans that its inputs came from."""
         return dataclasses.replace(self, pictures=pictures)
 
     def __getitem__(self, index: int | slice) -> Explanation:
@@ -295,7 +296,8 @@ class Explanation(Located):
         Args:
             path: where to; the suffix says what. A ``.gif`` of a volume or a video moves from
                 slice to slice, through those of ``slice=`` where it is a list. ``.nii`` and
-                ``.nii.gz`` hold the map of one volume, array axis for array axis as the input.
+                ``.nii.gz`` hold the map of one volume, array axis for array axis as the input; of
+                a scan, or of its slices, on the scan's own grid and with its affine.
             image: what to draw on, as in `overlay`.
             affine: of NIfTI: the 4x4 matrix from array indices to millimetres.
             like: of NIfTI, in its place: the scan that was explained, whose affine is kept.
@@ -319,6 +321,7 @@ class Explanation(Located):
             affine=affine,
             like=like,
             fps=fps,
+            pictures=self.pictures,
         )
         return Path(path)
 

@@ -6,7 +6,7 @@ Knows maps, what draws them and what their numbers are; the files themselves are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,10 @@ import numpy.typing as npt
 from torch import Tensor
 
 from gradcam_hooks.errors import InputError
+from gradcam_hooks.images.given import Pictured
+from gradcam_hooks.images.pictures import Picture
+from gradcam_hooks.images.scan import plane_of
+from gradcam_hooks.images.volumes import ScanPicture
 from gradcam_hooks.results.drawing import Style
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ def write(
     affine: npt.ArrayLike | None = None,
     like: object = None,
     fps: float = 8,
+    pictures: Sequence[Pictured] | None = None,
 ) -> None:
     """Write what the suffix says, whole or not at all.
 
@@ -47,18 +52,23 @@ def write(
         affine: see `save_nifti`.
         like: see `save_nifti`.
         fps: see `save_animation`.
+        pictures: what the maps lie on.
 
     Raises:
         InputError: an option does not belong to this kind of file, or the maps are not of it.
         ImageError: a suffix that nobody writes.
     """
     from gradcam_hooks.images.animation import save_animation
-    from gradcam_hooks.images.files import write_whole
-    from gradcam_hooks.images.nifti import is_nifti, save_nifti
+    from gradcam_hooks.images.files import is_nifti, write_whole
+    from gradcam_hooks.images.nifti import save_nifti
     from gradcam_hooks.images.writing import save_page
 
     if is_nifti(path):
-        save_nifti(path, _volume(maps, lead), affine=affine, like=like)
+        laid = None if affine is not None or like is not None else _on_scan(maps, lead, pictures)
+        if laid is not None:
+            save_nifti(path, laid[0], affine=laid[1])
+        else:
+            save_nifti(path, _volume(maps, lead), affine=affine, like=like)
         return
     if affine is not None or like is not None:
         raise InputError(f"affine= and like= are for .nii and .nii.gz, and this is {path.name!r}.")
@@ -70,6 +80,38 @@ def write(
         save_animation(path, [draw(style.but(slice=number)).image() for number in frames], fps)
     else:
         save_page(path, draw(style))
+
+
+def _on_scan(
+    maps: Tensor, lead: int, pictures: Sequence[Pictured] | None
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]] | None:
+    """Maps of a scan, or of slices of one, on its own grid, with its affine; None of others.
+
+    Where slices were explained the others are 0; targets stand behind.
+    """
+    first = pictures[0] if pictures else None
+    if isinstance(first, ScanPicture) and len(maps) == 1:
+        rows = [first.place.onto(one, first.scan.shape) for one in _targets(maps[0], lead)]
+        return _stacked(rows, lead), first.scan.affine
+    cuts = [(plane_of(one.image), one) for one in pictures or () if isinstance(one, Picture)]
+    planes = [plane for plane, _ in cuts if plane is not None]
+    if not planes or len(planes) < len(maps) or len({id(one.scan.affine) for one in planes}) > 1:
+        return None
+    scan = planes[0].scan
+    rows = [np.zeros(scan.shape, np.float32) for _ in _targets(maps[0], lead)]
+    for (plane, picture), every in zip(cuts, maps, strict=True):
+        assert plane is not None
+        for row, one in zip(rows, _targets(every, lead), strict=True):
+            plane.of(row)[...] = picture.geometry.place(one.detach().cpu().float())
+    return _stacked(rows, lead), scan.affine
+
+
+def _targets(one: Tensor, lead: int) -> Tensor:
+    return one if lead == 2 else one[None]
+
+
+def _stacked(rows: list[npt.NDArray[np.float32]], lead: int) -> npt.NDArray[np.float32]:
+    return np.stack(rows, -1) if lead == 2 else rows[0]
 
 
 def _frames(space: tuple[int, ...], style: Style) -> list[int]:

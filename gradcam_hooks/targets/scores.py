@@ -6,9 +6,9 @@ only: no layer, no map.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -171,20 +171,41 @@ class Similarity:
     Args:
         reference: ``(d,)`` for all images, or ``(batch, d)``, one for each.
         how: ``"cosine"``, ``"dot"`` or ``"distance"``.
+        text: in the reference's place a text, or a list of one for each image, of a model that
+            reads texts beside images and returns ``text_embeds``, as CLIP and SigLIP do.
+        processor: of transformers, with the tokenizer that reads the text, or that tokenizer; a
+            processor makes the pictures ready too.
 
     Raises:
-        TargetError: the reference does not fit the embedding.
+        TargetError: the reference does not fit the embedding, or the text cannot be read.
         OutputError: no embedding ``(batch, d)`` is found in the output.
 
     >>> Similarity(torch.tensor([3.0, 4.0]), "dot")(torch.tensor([[1.0, 2.0]]))
     tensor([11.])
     """
 
-    reference: Tensor
+    reference: Tensor | None = None
     how: How = "cosine"
+    text: str | Sequence[str] | None = None
+    processor: object | None = None
 
     def __post_init__(self) -> None:
         check_one_of(self.how, "Similarity(how=)", get_args(How), error=TargetError)
+        if (self.reference is None) == (self.text is None):
+            raise TargetError(
+                "Similarity compares with a reference embedding, or with text='a dog' and its "
+                "processor=; give one of them."
+            )
+        if self.text is not None:
+            texts = [self.text] if isinstance(self.text, str) else list(self.text)
+            if not texts or not all(isinstance(one, str) and one for one in texts):
+                raise TargetError(f"Similarity(text=) is a text, or a list of such; {texts} came.")
+            if not callable(getattr(self.processor, "tokenizer", self.processor)):
+                raise TargetError(
+                    f"the text {self.text!r} is read by the model's tokenizer: pass "
+                    "Similarity(text=..., processor=processor)."
+                )
+            return
         reference = self.reference
         if not isinstance(reference, Tensor) or not reference.is_floating_point():
             what = reference.dtype if isinstance(reference, Tensor) else type(reference).__name__
@@ -204,12 +225,40 @@ class Similarity:
             )
 
     def __repr__(self) -> str:
+        if self.reference is None:
+            return f"Similarity(text={self.text!r}, how={self.how!r})"
         return f"Similarity({tuple(self.reference.shape)}, how={self.how!r})"
+
+    def words(self) -> Mapping[str, Tensor]:
+        """The text as its model takes it, by the names of its arguments.
+
+        Raises:
+            TargetError: the tokenizer fails on it.
+        """
+        reader: Any = getattr(self.processor, "tokenizer", self.processor)
+        several = [self.text] if isinstance(self.text, str) else list(self.text or ())
+        # SigLIP was trained on texts of one length, and says so by its tokenizer alone.
+        whole = "siglip" in type(reader).__name__.lower() + type(self.processor).__name__.lower()
+        padding = "max_length" if whole else True
+        try:
+            found = reader(several, padding=padding, truncation=True, return_tensors="pt")
+        except Exception as error:  # a tokenizer may raise anything
+            raise TargetError(
+                f"the tokenizer fails on {self.text!r}: {type(error).__name__}: {error}"
+            ) from error
+        return {name: one for name, one in found.items() if isinstance(one, Tensor)}
+
+    def settled(self, output: object) -> Similarity:
+        """The same against the embedding of the text in ``output``."""
+        if self.reference is not None:
+            return self
+        return Similarity(_text_of(output), self.how)
 
     def __call__(self, output: object) -> Tensor:
         """``(batch, d)`` to ``(batch,)``."""
         embedding = _embedding(output)
-        reference = self.reference.to(embedding)
+        given = _text_of(output) if self.reference is None else self.reference
+        reference = given.to(embedding)
         if reference.shape not in (embedding.shape, embedding.shape[1:]):
             batch, d = embedding.shape
             raise TargetError(
@@ -224,6 +273,18 @@ class Similarity:
         else:
             scores = -torch.linalg.vector_norm(embedding - reference, dim=1)
         return scores
+
+
+def _text_of(output: object) -> Tensor:
+    """The embedding of the text, ``(d,)``, or of several ``(texts, d)``."""
+    found = dict(children(output)).get("text_embeds")
+    if not isinstance(found, Tensor) or found.ndim != 2:
+        raise OutputError(
+            "Similarity(text=) needs a model that returns text_embeds (texts, d) beside the "
+            f"images', as CLIP's does; this output is\n{described(output)}\nWith another, embed "
+            "the text first and pass Similarity(embedding)."
+        )
+    return found[0].detach() if len(found) == 1 else found.detach()
 
 
 def _values(output: object) -> Tensor:

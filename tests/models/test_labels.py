@@ -7,8 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from torch import nn
 
+import gradcam_hooks as gh
 from gradcam_hooks.errors import ModelError
 from gradcam_hooks.models.labels import labels_of, plain_labels, read_labels
 
@@ -95,3 +97,30 @@ def test_the_labels_of_a_configuration_stand_by_their_numbers(id2label, labels) 
 
 def test_a_network_without_a_configuration_has_no_labels() -> None:
     assert labels_of(nn.Identity()) is None
+
+
+def test_imagenet_by_name_in_bytes_and_opened(tmp_path: Path) -> None:
+    names = read_labels("imagenet")
+    assert (len(names), names[0], names[281], names[999]) == (
+        1000,
+        "tench",
+        "tabby",
+        "toilet tissue",
+    )
+    path = tmp_path / "labels.txt"
+    path.write_text("cat\ndog\n")
+    assert read_labels(b'{"0": "cat", "1": "dog"}') == ("cat", "dog")
+    with path.open("rb") as file:
+        assert read_labels(file) == ("cat", "dog")
+    assert read_labels({1: "dog", 0: "cat"}) == ("cat", "dog")  # type: ignore[arg-type]
+
+
+def test_a_thousand_classes_without_names_are_offered_imagenets() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1000)
+    )
+    image = torch.rand(1, 3, 12, 12)
+    (note,) = gh.explain(net, image).notes
+    assert 'labels="imagenet"' in note
+    named = gh.explain(net, image, labels="imagenet", target="tabby")
+    assert (named.notes, named.target.tolist()) == ((), [281])

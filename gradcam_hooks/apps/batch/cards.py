@@ -22,6 +22,8 @@ from torch.nn import functional
 
 from gradcam_hooks.apps.batch.plain import read_plain
 from gradcam_hooks.errors import ImageError
+from gradcam_hooks.images.scan import Plane, plane_of
+from gradcam_hooks.images.volumes import ScanPicture
 from gradcam_hooks.maps import FUSIONS, finish, fuse, minmax, resize
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.results.facts import Facts
@@ -105,15 +107,39 @@ def card_of(explained: Sequence[Explanation], image: Image.Image) -> Card:
     """The card of one picture, of each of its explanations.
 
     Where several layers were asked there is a panel for the fused map, then one for each layer;
-    where several targets were, all of these for each target in turn.
+    where several targets were, all of these for each target in turn. Of a scan it is the axial
+    slice in which the map has most of its mass.
     """
-    small, data = _small(image)
-    panels = [panel for one in explained for panel in _panels(one)]
+    cut = _cut(explained[0])
+    small, data = _small(image if cut is None else cut[0])
+    panels = [panel for one in explained for panel in _panels(one, None if cut is None else cut[1])]
     return Card(base64.b64encode(data).decode(), small[1], small[0], tuple(panels))
 
 
-def _panels(explained: Explanation) -> Iterator[Panel]:
+def _cut(explained: Explanation) -> tuple[Image.Image, Plane] | None:
+    """Of a scan the slice in which its first map has most of its mass; None of a picture."""
+    picture = None if explained.pictures is None else explained.pictures[0]
+    if not isinstance(picture, ScanPicture):
+        return None
+    scan, first = picture.scan, explained.maps[(0,) * explained.scores.ndim]
+    laid = picture.place.onto(first, scan.shape)
+    best = int(scan.upright(laid).sum((1, 2)).argmax())
+    image = scan.slice(best, 0)
+    plane = plane_of(image)
+    assert plane is not None
+    return image, plane
+
+
+def _panels(explained: Explanation, plane: Plane | None = None) -> Iterator[Panel]:
     lead = explained.scores.ndim
+    if plane is not None:
+        picture = explained.pictures[0] if explained.pictures is not None else None
+        assert isinstance(picture, ScanPicture)
+        every = explained.maps[0] if lead == 2 else explained.maps[0][None]
+        for one, facts in zip(every, explained.facts()[0], strict=True):
+            laid = picture.place.onto(one, plane.scan.shape)
+            yield _panel(facts, heat_of(torch.from_numpy(plane.of(laid).copy())))
+        return
     maps = explained.maps[0].float().cpu()
     raws = explained.raw if isinstance(explained.raw, tuple) else (explained.raw,)
     signed = [raw[0].float().cpu() for raw in raws]

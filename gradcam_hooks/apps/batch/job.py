@@ -24,9 +24,11 @@ from gradcam_hooks.comparing import compare
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.explainers import Explainer, Options, explainer
 from gradcam_hooks.images import Preprocess
-from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare
+from gradcam_hooks.images.given import Prepare, PrepareSpec, View, as_prepare
+from gradcam_hooks.images.volumes import Volumes
 from gradcam_hooks.methods import METHODS
 from gradcam_hooks.models import LoadedModel
+from gradcam_hooks.models.presets import volume_channels
 from gradcam_hooks.results.comparison import Comparison
 from gradcam_hooks.results.drawing import Style
 from gradcam_hooks.targets import AllClasses, Target, TopK
@@ -34,6 +36,8 @@ from gradcam_hooks.version import version
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from gradcam_hooks.images.scan import Scan
 
 __all__ = [
     "Job",
@@ -55,6 +59,7 @@ class Job:
         options: the methods' own options.
         fuse: how the maps of several layers become one; None for the method's own way.
         style: how the overlay is drawn.
+        view: what of a scan is looked at.
     """
 
     loaded: LoadedModel
@@ -67,11 +72,13 @@ class Job:
     options: Mapping[str, object] = field(default_factory=dict)
     fuse: str | None = None
     style: Style = field(default_factory=Style)
+    view: View = field(default_factory=View)
 
     @cached_property
     def prepare(self) -> Prepare:
         """How pictures are made ready."""
-        return as_prepare(self.preprocess or self.loaded.preprocess)
+        given = self.preprocess or self.loaded.preprocess
+        return as_prepare(given, volume_channels(self.loaded.model))
 
     @property
     def compares(self) -> bool:
@@ -90,7 +97,7 @@ class Job:
             self.method, self.loaded.model, self._layer, **self._options(), **self.options
         )
 
-    def compare(self, image: Image.Image) -> Comparison:
+    def compare(self, image: Image.Image | Scan) -> Comparison:
         """All of several methods, side by side on one picture.
 
         Raises:
@@ -142,6 +149,7 @@ class Job:
             "options": repr(dict(self.options)),
             "fuse": self.fuse,
             "style": repr(self.style),
+            "view": repr(self.view),
             **self._own_methods(),
         }
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
@@ -162,6 +170,8 @@ def _words(prepare: Prepare) -> object:
     """What decides what a preprocessing does: its fields; of another's what it shows of itself."""
     if isinstance(prepare, Preprocess):
         return prepare.to_dict()
+    if isinstance(prepare, Volumes) and prepare.given is None:
+        return str(prepare)
     given = getattr(prepare, "given", prepare)
     shown = re.sub(r" at 0x[0-9a-f]+", "", repr(given))
     return [shown, hashlib.sha256(_sources([given, type(given).__call__])).hexdigest()]

@@ -15,7 +15,16 @@ from collections.abc import Collection, Sequence
 from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath
 
-__all__ = ["absolute", "below", "card_name", "folded", "overlay_names", "place_of", "shared_folder"]
+__all__ = [
+    "absolute",
+    "below",
+    "card_name",
+    "folded",
+    "overlay_names",
+    "place_of",
+    "shared_folder",
+    "volume_name",
+]
 
 _LONGEST = 240
 """Bytes of a name without its suffix at most: file systems take 255."""
@@ -101,7 +110,8 @@ def overlay_names(
 
 
 def _name(path: PurePath, inner: PurePosixPath, plainness: int) -> str:
-    stem = inner.name if plainness else inner.stem
+    whole = inner.name.lower().endswith(".nii.gz")  # two suffixes that are one
+    stem = inner.name if plainness else inner.name[:-7] if whole else inner.stem
     if plainness == 2 or len(os.fsencode(stem)) > _LONGEST:
         digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
         stem = f"{os.fsencode(stem)[: _LONGEST - 9].decode(errors='ignore')}-{digest}"
@@ -120,3 +130,12 @@ def card_name(overlay: str) -> str:
     'maps/b/cat.jpg.json'
     """
     return f"maps/{overlay.removeprefix('overlays/').removesuffix('.png')}.json"
+
+
+def volume_name(overlay: str) -> str:
+    """Where the map of a scan goes, by the name of its overlay.
+
+    >>> volume_name("overlays/scan.png")
+    'maps/scan.nii.gz'
+    """
+    return card_name(overlay).removesuffix(".json") + ".nii.gz"

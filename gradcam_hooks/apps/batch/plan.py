@@ -20,9 +20,12 @@ from gradcam_hooks.apps.batch.names import (
     overlay_names,
     place_of,
     shared_folder,
+    volume_name,
 )
 from gradcam_hooks.apps.batch.records import Record
 from gradcam_hooks.errors import ImageError
+from gradcam_hooks.images.nifti import has_nibabel
+from gradcam_hooks.images.volumes import is_scan
 
 __all__ = ["Plan", "Task", "plan_of", "sizes_of"]
 
@@ -35,6 +38,11 @@ class Task:
     place: str
     overlay: str
     stamp: str
+
+    @property
+    def volume(self) -> str | None:
+        """Where the map of a scan goes as NIfTI; None of any other picture."""
+        return volume_name(self.overlay) if is_scan(self.path) and has_nibabel() else None
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,8 @@ class Plan:
     def names(self) -> list[str]:
         """The files that the run may write for its pictures."""
         overlays = [task.overlay for task in self.tasks]
-        return [*overlays, *map(card_name, overlays)]
+        volumes = [task.volume for task in self.tasks if task.volume is not None]
+        return [*overlays, *map(card_name, overlays), *volumes]
 
 
 def plan_of(pictures: Sequence[Path], folder: Folder, known: Mapping[str, Record]) -> Plan:

@@ -30,8 +30,9 @@ from gradcam_hooks.checks import check_count
 from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import GradCamHooksError, InputError, ModelError, TargetError
 from gradcam_hooks.explainers import Explainer
-from gradcam_hooks.images import load_image
-from gradcam_hooks.images.pictures import Picture
+from gradcam_hooks.images.given import Pictured
+from gradcam_hooks.images.given import ready as made_ready
+from gradcam_hooks.images.volumes import ScanPicture
 from gradcam_hooks.results.comparison import Comparison
 from gradcam_hooks.results.explanation import Explanation
 
@@ -55,7 +56,7 @@ class _Ready:
     """A picture that was read and made ready."""
 
     task: Task
-    picture: Picture
+    picture: Pictured
     pixels: Tensor
 
 
@@ -79,6 +80,7 @@ class Series:
         kept: what an earlier run has done already, in the order of the pictures.
         replaced: how many of the pictures an earlier run has explained with other options.
         total: the number of pictures.
+        notes: what the explanations had to say beside their maps, each sentence once.
 
     Raises:
         ImageError: an overlay would overwrite one of the pictures, or what earlier runs have
@@ -99,6 +101,7 @@ class Series:
         self.job = job
         self.folder = out if isinstance(out, Folder) else Folder(out)
         self.total = len(pictures)
+        self.notes: dict[str, None] = {}
         self._pictures, self._again, self._truths = pictures, again, truths or {}
         self._results = Results(self.folder)
         self._print = fingerprint or job.fingerprint()
@@ -247,13 +250,15 @@ class Series:
 
     def _read(self, task: Task) -> _Ready | Record:
         try:
-            image = load_image(task.path, max_pixels=self._max_pixels)
-            pixels, geometry = self.job.prepare(image)
+            prepare, view = self.job.prepare, self.job.view
+            pixels, picture = made_ready(task.path, prepare, view, self._max_pixels)
         except GradCamHooksError as error:
+            return self._failed(task, str(error))
+        except ImportError as error:
             return self._failed(task, str(error))
         except Exception as error:  # of odd proportions, torchvision and Pillow raise anything
             return self._failed(task, f"cannot be made ready: {type(error).__name__}: {error}")
-        return _Ready(task, Picture(image, geometry), pixels)
+        return _Ready(task, picture, pixels)
 
     def _explain(self, opened: Explainer | None, ready: Sequence[_Ready]) -> list[_Answer]:
         """The explanation of each picture, or what the network raised at it alone."""
@@ -295,11 +300,16 @@ class Series:
             raise  # the layer's or the target's, which no other picture will change
         except Exception as error:  # the network is the user's code
             return error.with_traceback(None)  # its frames would keep the chunk's memory
+        told = (words for one in ready for words in one.picture.told)
+        self.notes.update(dict.fromkeys((*explanation.notes, *told)))
         return explanation.on(tuple(one.picture for one in ready))
 
     def _compare(self, ready: _Ready) -> Comparison | Exception:
         try:
-            return self.job.compare(ready.picture.image)
+            picture = ready.picture
+            return self.job.compare(
+                picture.scan if isinstance(picture, ScanPicture) else picture.image
+            )
         except GradCamHooksError:
             raise  # no method at all can explain this network
         except Exception as error:  # the network is the user's code
@@ -326,6 +336,11 @@ class Series:
                         every = (explained,)
                 with self.folder.write(card_name(task.overlay)) as part:
                     card_of(every, image).write(part)
+                if task.volume is not None:
+                    with self.folder.write(task.volume) as part:
+                        named = part.with_name(f"{part.name}.nii.gz")  # which says the format
+                        every[0].save(named)
+                        named.replace(part)
             record = record_of_all(every)
         except InputError:
             raise  # the maps have no height and width, which is no picture's fault
@@ -335,7 +350,9 @@ class Series:
             record,
             file=str(task.path),
             overlay=task.overlay,
-            geometry=ready.picture.geometry.to_dict(),
+            geometry=None
+            if isinstance(ready.picture, ScanPicture)
+            else ready.picture.geometry.to_dict(),
             run=self._print,
             stamp=task.stamp,
             place=task.place,

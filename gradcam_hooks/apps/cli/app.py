@@ -85,6 +85,7 @@ def explain(
     weights: flags.Weights = None,
     against: flags.Against = None,
     against_model: flags.AgainstModel = None,
+    model_args: flags.ModelArgs = None,
     num_classes: flags.Classes = None,
     labels: flags.Labels = None,
     trust_pickle: flags.TrustPickle = False,
@@ -102,6 +103,8 @@ def explain(
     size: flags.Size = None,
     mean: flags.Mean = None,
     std: flags.Std = None,
+    window: flags.Window = None,
+    slice: flags.SliceNumber = None,
     max_pixels: flags.MaxPixels = MAX_PIXELS,
     truth: flags.Truth = None,
     batch_size: flags.BatchSize = 8,
@@ -120,15 +123,15 @@ def explain(
         name, asked = options.read_model(model, weights), read_target(target)
         networks = options.read_networks(name, weights, against, against_model)
         pictures, truths = chosen_pictures(options.read_paths(paths, image_dir), truth, out)
-        loaded = loaded_models(networks, num_classes, labels, trust_pickle, device)
+        loaded = loaded_models(networks, model_args, num_classes, labels, trust_pickle, device)
 
         from gradcam_hooks.apps.batch.job import Job
         from gradcam_hooks.results.drawing import Opacity, Style
 
-        layers, opaque = tuple(layer or ("auto",)), cast("Opacity", opacity)
+        opaque = cast("Opacity", opacity)
         job = Job(
             next(iter(loaded.values())),
-            layer=layers[0] if len(layers) == 1 else layers,
+            layer="auto" if not layer else layer[0] if len(layer) == 1 else tuple(layer),
             target=asked,
             method=options.read_methods(method),
             output=options.read_output(output),
@@ -136,6 +139,7 @@ def explain(
             options=options.read_options(option),
             fuse=fuse,
             style=Style(alpha=alpha, opacity=opaque, colormap=colormap, caption=caption),
+            view=options.read_view(window, slice),
         )
         jobs = jobs_of(job, loaded, preprocess, fit, size, mean, std)
         run = {"again": force, "truths": truths, "max_pixels": options.allow_pixels(max_pixels)}
@@ -149,6 +153,7 @@ app.command()(audit)
 def layers(
     model: flags.ModelName = None,
     weights: flags.WeightsIfAny = None,
+    model_args: flags.ModelArgs = None,
     num_classes: flags.Classes = None,
     trust_pickle: flags.TrustPickle = False,
     size: flags.Size = None,
@@ -159,7 +164,7 @@ def layers(
         from gradcam_hooks.errors import GradCamHooksError, ModelError
 
         name = options.read_model(model, weights)
-        height, width = options.read_size(size) if size else (0, 0)
+        sides = options.read_sides(size) if size else ()
 
         import torch
 
@@ -171,11 +176,12 @@ def layers(
         loaded = load_model(
             name,
             None if weights == "random" else weights,
+            model_args=options.read_options(model_args, "--model-args"),
             num_classes=num_classes,
             trust_pickle=trust_pickle,
         )
         shape = (1, *input_shape(loaded.preprocess))
-        shape = (*shape[:2], height, width) if size else shape
+        shape = (*shape[:2], *sides) if size else shape
         try:
             found = survey(loaded.model, torch.randn(shape))
         except GradCamHooksError:
@@ -204,6 +210,7 @@ def methods(name: flags.AnyMethod = None) -> None:
 def serve(
     model: flags.ModelName = None,
     weights: flags.Weights = None,
+    model_args: flags.ModelArgs = None,
     num_classes: flags.Classes = None,
     labels: flags.Labels = None,
     trust_pickle: flags.TrustPickle = False,
@@ -228,7 +235,7 @@ def serve(
 
         pages.check_address(host, port)
         pages.check_gradio()
-        loaded = loaded_model(name, weights, num_classes, labels, trust_pickle, device)
+        loaded = loaded_model(name, weights, model_args, num_classes, labels, trust_pickle, device)
         viewer = pages.Viewer(
             loaded,
             options.read_preprocess(loaded, preprocess, fit, size, mean, std),

@@ -15,7 +15,7 @@ PAGE = "Page"
 
 Paths: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="PATH", help="Pictures, and folders of pictures."),
+    typer.Argument(metavar="PATH", help="Pictures, scans (NIfTI, DICOM), and folders of such."),
 ]
 
 ModelName: TypeAlias = Annotated[
@@ -73,11 +73,21 @@ Classes: TypeAlias = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
-Labels: TypeAlias = Annotated[
-    Path | None,
+ModelArgs: TypeAlias = Annotated[
+    list[str] | None,
     typer.Option(
-        help="The classes' names: a text file with one a line, or JSON.",
-        metavar="FILE",
+        "--model-args",
+        help="An argument for the function that builds the network, as in width=64; several times "
+        "for several. Of a Lightning checkpoint, those that it keeps are passed by themselves.",
+        metavar="NAME=VALUE",
+        rich_help_panel=NETWORK,
+    ),
+]
+Labels: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="The classes' names: a text file with one a line, or JSON; or imagenet.",
+        metavar="FILE|imagenet",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -193,6 +203,25 @@ PreprocessName: TypeAlias = Annotated[
         rich_help_panel=PICTURES,
     ),
 ]
+Window: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a scan: the centre and width of the values that become 0 to 1, as in 40,400; what "
+        "lies beyond is clipped. Left out: nothing is.",
+        metavar="CENTER,WIDTH",
+        rich_help_panel=PICTURES,
+    ),
+]
+SliceNumber: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--slice",
+        help="Of a scan: which slice a network of pictures is given. Left out: the one in the "
+        "middle.",
+        metavar="NUMBER",
+        rich_help_panel=PICTURES,
+    ),
+]
 FitName: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -204,7 +233,8 @@ FitName: TypeAlias = Annotated[
 Size: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="The input in pixels, 224 or 192x256 (height x width). Left out: the network's own.",
+        help="The input in pixels, 224 or 192x256 (height x width), of a volume 32x96x96 voxels. "
+        "Left out: the network's own.",
         metavar="SIZE",
         rich_help_panel=PICTURES,
     ),

@@ -20,6 +20,8 @@ from gradcam_hooks.methods import METHODS, Method, method, method_of
 if TYPE_CHECKING:
     from gradcam_hooks.images import Fit, Preprocess
     from gradcam_hooks.images.foreign import Located
+    from gradcam_hooks.images.given import Prepare, View
+    from gradcam_hooks.images.volumes import Volumes
     from gradcam_hooks.models import LoadedModel
 
 __all__ = [
@@ -33,7 +35,10 @@ __all__ = [
     "read_output",
     "read_paths",
     "read_preprocess",
+    "read_series",
+    "read_sides",
     "read_size",
+    "read_view",
     "read_weights",
 ]
 
@@ -101,14 +106,63 @@ def read_size(word: str) -> tuple[int, int]:
     >>> read_size("224"), read_size("192x256")
     ((224, 224), (192, 256))
     """
-    sides = word.lower().split("x")
-    if len(sides) not in (1, 2) or not all(side.isdecimal() and int(side) for side in sides):
+    sides = read_sides(word)
+    if len(sides) != 2:
         raise InputError(f"--size is a side, or HEIGHTxWIDTH, such as 224 or 192x256; got {word!r}")
-    return int(sides[0]), int(sides[-1])
+    return sides[0], sides[1]
 
 
-def read_options(words: list[str] | None) -> dict[str, object]:
-    """The methods' own options, of words such as "samples=50".
+def read_sides(word: str) -> tuple[int, ...]:
+    """The input's height and width, or depth, height and width.
+
+    Raises:
+        InputError: it is neither one number nor two nor three.
+
+    >>> read_sides("224"), read_sides("32x96x96")
+    ((224, 224), (32, 96, 96))
+    """
+    sides = word.lower().split("x")
+    if len(sides) > 3 or not all(side.isdecimal() and int(side) for side in sides):
+        raise InputError(
+            "--size is a side, or HEIGHTxWIDTH, such as 224 or 192x256, or of a volume "
+            f"DEPTHxHEIGHTxWIDTH; got {word!r}"
+        )
+    found = tuple(map(int, sides))
+    return found * 2 if len(found) == 1 else found
+
+
+def read_view(window: str | None, number: int | None) -> View:
+    """What of a scan is looked at.
+
+    Raises:
+        InputError: the window is no centre and width.
+    """
+    from gradcam_hooks.images.given import View
+
+    if window is None:
+        return View(None, number)
+    try:
+        center, width = (float(one) for one in window.split(","))
+    except ValueError:
+        center, width = 0.0, 0.0
+    if not 0 < width < float("inf"):
+        raise InputError(f"--window is a centre and a width, such as 40,400; got {window!r}")
+    return View((center, width), number)
+
+
+def read_series(pictures: list[Path], prepare: Prepare) -> list[Path]:
+    """The pictures; for a network of volumes each folder of DICOM slices as one scan."""
+    from gradcam_hooks.images.files import is_dicom
+    from gradcam_hooks.images.volumes import Volumes
+
+    if not isinstance(prepare, Volumes):
+        return pictures
+    whole = (one.parent if one.is_file() and is_dicom(one) else one for one in pictures)
+    return list(dict.fromkeys(whole))
+
+
+def read_options(words: list[str] | None, flag: str = "--option") -> dict[str, object]:
+    """Names and values, of words such as "samples=50".
 
     Raises:
         OptionError: there is no "=" in a word.
@@ -120,7 +174,7 @@ def read_options(words: list[str] | None) -> dict[str, object]:
     for word in words or []:
         name, equals, value = word.partition("=")
         if not (name.strip() and equals):
-            raise OptionError(f"--option is a name and a value, such as samples=50; got {word!r}")
+            raise OptionError(f"{flag} is a name and a value, such as samples=50; got {word!r}")
         try:
             found[name.strip()] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
@@ -135,7 +189,7 @@ def read_preprocess(
     size: str | None,
     mean: str | None,
     std: str | None,
-) -> Preprocess | Located:
+) -> Preprocess | Located | Volumes:
     """The network's own preprocessing, or the user's; with what was asked for in its place.
 
     Raises:
@@ -144,14 +198,21 @@ def read_preprocess(
         ModelError: the user's is not there, or cannot be imported.
     """
     from gradcam_hooks.images.foreign import Located
+    from gradcam_hooks.images.given import as_prepare
+    from gradcam_hooks.images.volumes import Volumes
+    from gradcam_hooks.models.presets import volume_channels
 
     own = loaded.preprocess
+    volumes = volume_channels(loaded.model)
     if name is not None:
         from gradcam_hooks.models.own import importable, own_function
 
         with importable(name):
-            own = Located(own_function(name, "a function from a PIL picture to a tensor"))
-    if isinstance(own, Located):
+            wanted = "a function from a PIL picture, or the tensor of a scan, to a tensor"
+            own = as_prepare(own_function(name, wanted), volumes)  # type: ignore[assignment]
+    if isinstance(own, Volumes) and own.given is None:
+        return _of_volumes(own, fit, size, mean, std)
+    if isinstance(own, Located | Volumes):
         if any(word is not None for word in (fit, size, mean, std)):
             raise InputError(
                 "--fit, --size, --mean and --std change the library's own preprocessing, and here "
@@ -168,6 +229,26 @@ def read_preprocess(
     if std is not None:
         changed = replace(changed, std=_numbers("--std", std, len(own.std)))
     return changed
+
+
+def _of_volumes(
+    own: Volumes, fit: str | None, size: str | None, mean: str | None, std: str | None
+) -> Volumes:
+    if fit is not None:
+        raise InputError("--fit is for pictures; a scan is resized as a whole, --size 32x96x96")
+    if size is not None:
+        sides = read_sides(size)
+        if len(sides) != 3:
+            raise InputError(
+                "this network takes volumes: --size is DEPTHxHEIGHTxWIDTH in the order of the "
+                f"scan's array, such as 32x96x96; got {size!r}"
+            )
+        own = replace(own, size=(sides[0], sides[1], sides[2]))
+    if mean is not None:
+        own = replace(own, mean=_numbers("--mean", mean, own.channels))
+    if std is not None:
+        own = replace(own, std=_numbers("--std", std, own.channels))
+    return own
 
 
 def _numbers(option: str, word: str, channels: int) -> tuple[float, ...]:

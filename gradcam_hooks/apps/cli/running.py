@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -36,9 +37,12 @@ def chosen_pictures(
     from gradcam_hooks.apps.batch.runs import searched
     from gradcam_hooks.apps.batch.series import ALWAYS
     from gradcam_hooks.apps.batch.truths import read_truths
-    from gradcam_hooks.images.files import list_images
+    from gradcam_hooks.images.files import list_images, told_left_out
 
-    pictures = list_images(named, exclude=searched(named, out))
+    left_out: Counter[str] = Counter()
+    pictures = list_images(named, exclude=searched(named, out), left_out=left_out)
+    if left_out:
+        note("note", f"{len(pictures)} pictures{told_left_out(left_out)}")
     truths = {} if truth is None else read_truths(truth, pictures)
     Folder(out).check(ALWAYS)
     return pictures, truths
@@ -47,8 +51,9 @@ def chosen_pictures(
 def loaded_model(
     model: str,
     weights: str | None,
+    model_args: list[str] | None,
     num_classes: int | None,
-    labels: Path | None,
+    labels: str | None,
     trust_pickle: bool,
     device: str,
 ) -> LoadedModel:
@@ -64,26 +69,31 @@ def loaded_model(
             "warning",
             "random weights: this network has learnt nothing, and what it looks at means nothing",
         )
-    return load_model(
+    loaded = load_model(
         model,
         options.read_weights(model, weights),
+        model_args=options.read_options(model_args, "--model-args"),
         num_classes=num_classes,
         labels=labels,
         trust_pickle=trust_pickle,
         device=options.read_device(device),
     )
+    for told in loaded.notes:
+        note("note", told)
+    return loaded
 
 
 def loaded_models(
     networks: Mapping[str, tuple[str, str | None]],
+    model_args: list[str] | None,
     num_classes: int | None,
-    labels: Path | None,
+    labels: str | None,
     trust_pickle: bool,
     device: str,
 ) -> dict[str, LoadedModel]:
     """The networks of several names and weights."""
     return {
-        title: loaded_model(name, weights, num_classes, labels, trust_pickle, device)
+        title: loaded_model(name, weights, model_args, num_classes, labels, trust_pickle, device)
         for title, (name, weights) in networks.items()
     }
 
@@ -103,8 +113,10 @@ def explain_all(
 ) -> None:
     """Do the run, write its report, and end with the status that says what came of it."""
     from gradcam_hooks.apps.batch.truths import check_truths
+    from gradcam_hooks.apps.cli.options import read_series
     from gradcam_hooks.apps.reported.running import running
 
+    pictures = read_series(pictures, next(iter(jobs.values())).prepare)
     for job in jobs.values():
         check_truths(about["truths"], job.loaded.labels)
     with running(jobs, pictures, out, **about) as run:
@@ -159,6 +171,8 @@ def _conclude(series: Series, records: list[Record]) -> None:
     """Print what came of a network's run."""
     broken = sum(record.error is not None for record in records)
     show_records(records)
+    for told in series.notes:
+        note("note", told)
     kept = len(series.kept)
     done = len(records) - broken - kept
     parts = [

@@ -22,6 +22,7 @@ from gradcam_hooks.network.modules import unwrap
 if TYPE_CHECKING:
     from gradcam_hooks.apps.batch.records import Record
     from gradcam_hooks.images.given import PrepareSpec
+    from gradcam_hooks.models.labels import LabelsSpec
     from gradcam_hooks.results.drawing import Style
     from gradcam_hooks.targets import Target
 
@@ -83,7 +84,7 @@ def report(
     target: Target = None,
     method: str | Sequence[str] = "gradcam",
     preprocess: PrepareSpec | None = None,
-    labels: Sequence[str] | None = None,
+    labels: LabelsSpec | None = None,
     truths: Mapping[str, str] | Sequence[object] | str | None = None,
     multi_label: bool | None = None,
     output: str | int | None = None,
@@ -111,7 +112,7 @@ def report(
         method: a name, several of them or ``"all"``.
         preprocess: how pictures are made ready, as for `Explainer`; by default the data set's
             transform, or what the network tells.
-        labels: the classes' names.
+        labels: the classes' names, a file of them, or ``"imagenet"``.
         truths: the true classes: one for each picture, by its path, ``"folders"`` or a CSV file.
         multi_label: as for `Explainer`.
         output: which part of the network's output is explained.
@@ -167,19 +168,23 @@ def report(
 def _loaded(
     model: nn.Module | LoadedModel,
     name: str | None,
-    labels: Sequence[str] | None,
+    labels: LabelsSpec | None,
     preprocess: PrepareSpec | None,
 ) -> LoadedModel:
     """The network with what is known of it."""
     from gradcam_hooks.images.given import as_prepare
-    from gradcam_hooks.models.labels import labels_of
-    from gradcam_hooks.models.presets import own_preprocess
+    from gradcam_hooks.models.labels import labels_of, read_labels
+    from gradcam_hooks.models.presets import own_preprocess, volume_channels
 
     if not isinstance(model, LoadedModel):
         inner = unwrap(model)
         known = labels_of(inner)
         own = own_preprocess(inner)[0]
         model = LoadedModel(inner, type(inner).__name__, "as they are in memory", known, own)
-    prepare = model.preprocess if preprocess is None else cast("Any", as_prepare(preprocess))
-    names = model.labels if labels is None else tuple(labels)
+    prepare = (
+        model.preprocess
+        if preprocess is None
+        else cast("Any", as_prepare(preprocess, volume_channels(model.model)))
+    )
+    names = model.labels if labels is None else read_labels(labels)
     return LoadedModel(model.model, name or model.name, model.weights, names, prepare)

@@ -23,12 +23,14 @@ from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import (
     GradCamHooksError,
     ImageError,
+    InputError,
     ModelError,
     ProbabilityWarning,
 )
 from gradcam_hooks.explainers import explainer
 from gradcam_hooks.images import Geometry, Picture, load_image
 from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare, input_shape
+from gradcam_hooks.images.volumes import Volumes
 from gradcam_hooks.layout.evidence import is_attention
 from gradcam_hooks.layout.table import LayerRow, LayerTable
 from gradcam_hooks.layout.table import layers as survey
@@ -120,6 +122,11 @@ class Viewer:
         self.loaded = loaded
         self._max_pixels = max_pixels
         self.prepare = as_prepare(preprocess or loaded.preprocess)
+        if isinstance(self.prepare, Volumes):
+            raise InputError(
+                "the page shows pictures, and this network takes volumes: 'gradcam-hooks explain "
+                "scan.nii.gz' writes their maps"
+            )
         self.output = output
         self.forward: float | None = None
         self._lock = threading.Lock()
@@ -230,7 +237,7 @@ class Viewer:
 def _for_a_screen(explained: Explanation) -> Explanation:
     """The same maps on a picture that is drawn anew in a moment, and still fills a screen."""
     (picture,) = explained.pictures or (None,)
-    if picture is None or max(picture.image.size) <= SIDE:
+    if not isinstance(picture, Picture) or max(picture.image.size) <= SIDE:
         return explained
     small = picture.image.copy()
     small.thumbnail((SIDE, SIDE))

@@ -18,6 +18,7 @@ from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.colors import Floats, blend, to_float
 from gradcam_hooks.images.encoding import enlarged
 from gradcam_hooks.images.geometry import Geometry
+from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.results import regions
 from gradcam_hooks.results.drawing.axes import Axes, framed
 from gradcam_hooks.results.drawing.style import Style
@@ -52,7 +53,7 @@ class Plane:
         Raises:
             InputError: there is no picture to draw on, or it is of no known kind.
         """
-        picture = subject.picture
+        picture = subject.picture if isinstance(subject.picture, Picture) else None
         if subject.given is not None:
             pixels = _read(subject.given)
         elif picture is not None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gradcam_hooks.images.colors import Floats
 from gradcam_hooks.images.pictures import Picture
+from gradcam_hooks.images.volumes import ScanPicture
 from gradcam_hooks.results.drawing.style import Style
 
 __all__ = ["Ground", "Subject"]
@@ -23,12 +24,12 @@ class Subject:
 
     Attributes:
         given: what the user names to draw on; it goes before all else.
-        picture: the picture that was explained.
+        picture: the picture or the scan that was explained.
         tensor: the input itself, ``(channels, *space)``.
     """
 
     given: object = None
-    picture: Picture | None = None
+    picture: Picture | ScanPicture | None = None
     tensor: Tensor | None = None
 
 

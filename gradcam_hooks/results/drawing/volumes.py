@@ -1,8 +1,8 @@
 """Maps ``(depth, height, width)``: slices of a volume, or frames of a video, and montages of them.
 
 A slice is drawn as a picture is. Rows are ``height`` from top to bottom, columns ``width`` from
-left to right, as the array lies: nothing is turned to an anatomical convention. Knows volumes as
-arrays.
+left to right, as the array lies: nothing is turned, but of a scan whose axes are known, which is
+drawn at its own resolution as a radiologist sees it. Knows volumes as arrays.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.colors import Floats, blend, to_float
 from gradcam_hooks.images.encoding import enlarged
+from gradcam_hooks.images.volumes import ScanPicture
 from gradcam_hooks.results import regions
 from gradcam_hooks.results.drawing.style import Slices, Style
 from gradcam_hooks.results.drawing.subject import Subject
@@ -41,10 +43,12 @@ class Volume:
     Attributes:
         pixels: RGB floats in [0, 1], ``(depth, height, width, 3)``.
         word: what a slice across the first axis is called.
+        scan: where the maps lie on the scan that was explained, whose slices the pixels are.
     """
 
     pixels: Floats
     word: str = "slice"
+    scan: ScanPicture | None = None
     side: ClassVar[int] = 720
 
     @classmethod
@@ -56,6 +60,11 @@ class Volume:
         """
         if subject.given is not None:
             pixels, colours = _read(subject.given)
+        elif isinstance(subject.picture, ScanPicture):
+            scan = subject.picture.scan
+            whole = np.stack([scan.upright(one) for one in scan.values])
+            shown = whole if len(whole) == 3 else whole[:1]
+            return cls(_displayed(torch.from_numpy(shown.copy()))[0], "axial", subject.picture)
         else:
             pixels, colours = _displayed(subject.tensor)
         if pixels.shape[:3] != tuple(space):
@@ -74,7 +83,8 @@ class Volume:
 
         Args:
             heat: a map ``(depth, height, width)``; None for none.
-            style: ``slice`` says which slices, ``axis`` across which axis; regions are cut in the
+            style: ``slice`` says which slices, ``axis`` across which axis, of a scan 0 for axial
+                slices, 1 for coronal and 2 for sagittal ones; regions are cut in the
                 volume, and each slice shows its part of them.
 
         Raises:
@@ -86,19 +96,31 @@ class Volume:
             raise InputError(f"axis= is 0 (depth), 1 (height) or 2 (width), not {style.axis!r}.")
         values = np.full(self.pixels.shape[:3], 0.5 if style.signed else 0, np.float32)
         if heat is not None:
-            values = heat.detach().cpu().float().numpy()
+            values = self._laid(heat)
         high = regions.mask(values, style) if style.boxes or style.contours else None
         cut, weights = np.moveaxis(self.pixels, style.axis, 0), np.moveaxis(values, style.axis, 0)
         high = None if high is None else np.moveaxis(high, style.axis, 0)
         mass = np.abs(2 * weights - 1) if style.signed else weights
         numbers = chosen(style.slice, mass)
+        if self.scan is not None and style.axis and self.scan.scan.upward:
+            cut, weights = cut[:, ::-1], weights[:, ::-1]
+            high = None if high is None else high[:, ::-1]
         cells = [
             _cell(cut[n], weights[n], None if high is None else high[n], style) for n in numbers
         ]
         if isinstance(style.slice, int):
             return cells[0]
-        word = self.word if style.axis == 0 else ("", "row", "column")[style.axis]
+        words = ("", "row", "column") if self.scan is None else ("", "coronal", "sagittal")
+        word = self.word if style.axis == 0 else words[style.axis]
         return _montage(cells, [f"{word} {number}" for number in numbers])
+
+    def _laid(self, heat: Tensor) -> npt.NDArray[np.float32]:
+        """A map on the pixels."""
+        if self.scan is None:
+            found: npt.NDArray[np.float32] = heat.detach().cpu().float().numpy()
+            return found
+        scan = self.scan.scan
+        return scan.upright(self.scan.place.onto(heat, scan.shape))
 
 
 def chosen(which: Slices, heat: npt.NDArray[np.float32]) -> list[int]:
