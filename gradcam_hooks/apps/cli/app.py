@@ -122,9 +122,8 @@ def explain(
 
         name, asked = options.read_model(model, weights), read_target(target)
         networks = options.read_networks(name, weights, against, against_model)
-        pictures, truths = chosen_pictures(options.read_paths(paths, image_dir), truth, out)
+        pictures, truths = chosen_pictures(paths, image_dir, truth, out)
         loaded = loaded_models(networks, model_args, num_classes, labels, trust_pickle, device)
-
         from gradcam_hooks.apps.batch.job import Job
         from gradcam_hooks.results.drawing import Opacity, Style
 
@@ -142,8 +141,7 @@ def explain(
             view=options.read_view(window, slice),
         )
         jobs = jobs_of(job, loaded, preprocess, fit, size, mean, std)
-        run = {"again": force, "truths": truths, "max_pixels": options.allow_pixels(max_pixels)}
-        explain_all(jobs, pictures, out, batch_size, **run)
+        explain_all(jobs, pictures, out, batch_size, max_pixels, again=force, truths=truths)
 
 
 app.command()(audit)

@@ -30,15 +30,17 @@ __all__ = ["chosen_pictures", "explain_all", "jobs_of", "loaded_model", "loaded_
 
 
 def chosen_pictures(
-    named: list[Path], truth: str | None, out: Path
+    paths: list[Path] | None, image_dir: list[Path] | None, truth: str | None, out: Path
 ) -> tuple[list[Path], dict[str, str]]:
     """The pictures, and what is known of their true classes; before a network is loaded."""
     from gradcam_hooks.apps.batch import Folder
     from gradcam_hooks.apps.batch.runs import searched
     from gradcam_hooks.apps.batch.series import ALWAYS
     from gradcam_hooks.apps.batch.truths import read_truths
+    from gradcam_hooks.apps.cli.options import read_paths
     from gradcam_hooks.images.files import list_images, told_left_out
 
+    named = read_paths(paths, image_dir)
     left_out: Counter[str] = Counter()
     pictures = list_images(named, exclude=searched(named, out), left_out=left_out)
     if left_out:
@@ -109,17 +111,22 @@ def jobs_of(job: Job, networks: Mapping[str, LoadedModel], *words: Any) -> dict[
 
 
 def explain_all(
-    jobs: Mapping[str, Job], pictures: list[Path], out: Path, batch_size: int, **about: Any
+    jobs: Mapping[str, Job],
+    pictures: list[Path],
+    out: Path,
+    batch_size: int,
+    most: int,
+    **about: Any,
 ) -> None:
     """Do the run, write its report, and end with the status that says what came of it."""
     from gradcam_hooks.apps.batch.truths import check_truths
-    from gradcam_hooks.apps.cli.options import read_series
+    from gradcam_hooks.apps.cli.options import allow_pixels, read_series
     from gradcam_hooks.apps.reported.running import running
 
     pictures = read_series(pictures, next(iter(jobs.values())).prepare)
     for job in jobs.values():
         check_truths(about["truths"], job.loaded.labels)
-    with running(jobs, pictures, out, **about) as run:
+    with running(jobs, pictures, out, max_pixels=allow_pixels(most), **about) as run:
         found = {name: _watched(run, name, batch_size) for name in jobs}
         with _told_first([record for records in found.values() for record in records]):
             pages = run.write(found, shlex.join(["gradcam-hooks", *sys.argv[1:]]))
