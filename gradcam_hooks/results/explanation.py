@@ -20,7 +20,6 @@ from torch import Tensor
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.colors import Floats
 from gradcam_hooks.images.given import Pictured
-from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.layout.placement import Placement
 from gradcam_hooks.maps import signed
 from gradcam_hooks.network.along import Along, taken

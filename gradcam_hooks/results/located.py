@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from gradcam_hooks.images.given import Pictured
 from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.results import regions
 from gradcam_hooks.results.regions import Box, Cut
@@ -27,7 +28,7 @@ class Located(ABC):
     """Maps that can be asked where they are high."""
 
     scores: Tensor
-    pictures: tuple[Picture, ...] | None
+    pictures: tuple[Pictured, ...] | None
 
     @abstractmethod
     def _each(self, index: int) -> Tensor:
@@ -136,6 +137,6 @@ class Located(ABC):
         if self.pictures is None or maps.ndim != 3:
             yield from ((one.float().numpy(), None) for one in maps)
             return
-        geometry = self.pictures[index].geometry
+        geometry = cast("Picture", self.pictures[index]).geometry
         seen = geometry.seen_mask()
         yield from ((geometry.place(one), seen) for one in maps)

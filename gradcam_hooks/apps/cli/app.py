@@ -9,7 +9,7 @@ command that needs it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -124,10 +124,9 @@ def explain(
         networks = options.read_networks(name, weights, against, against_model)
         pictures, truths = chosen_pictures(paths, image_dir, truth, out)
         loaded = loaded_models(networks, model_args, num_classes, labels, trust_pickle, device)
-        from gradcam_hooks.apps.batch.job import Job
-        from gradcam_hooks.results.drawing import Opacity, Style
 
-        opaque = cast("Opacity", opacity)
+        from gradcam_hooks.apps.batch.job import Job
+
         job = Job(
             next(iter(loaded.values())),
             layer="auto" if not layer else layer[0] if len(layer) == 1 else tuple(layer),
@@ -137,7 +136,7 @@ def explain(
             multi_label=multi_label,
             options=options.read_options(option),
             fuse=fuse,
-            style=Style(alpha=alpha, opacity=opaque, colormap=colormap, caption=caption),
+            style=options.read_style(alpha, opacity, colormap, caption=caption),
             view=options.read_view(window, slice),
         )
         jobs = jobs_of(job, loaded, preprocess, fit, size, mean, std)

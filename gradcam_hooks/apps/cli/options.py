@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gradcam_hooks.images.given import Prepare, View
     from gradcam_hooks.images.volumes import Volumes
     from gradcam_hooks.models import LoadedModel
+    from gradcam_hooks.results.drawing import Opacity, Style
 
 __all__ = [
     "allow_pixels",
@@ -38,6 +39,7 @@ __all__ = [
     "read_series",
     "read_sides",
     "read_size",
+    "read_style",
     "read_view",
     "read_weights",
 ]
@@ -148,6 +150,13 @@ def read_view(window: str | None, number: int | None) -> View:
     if not 0 < width < float("inf"):
         raise InputError(f"--window is a centre and a width, such as 40,400; got {window!r}")
     return View((center, width), number)
+
+
+def read_style(alpha: float, opacity: str, colormap: str, *, caption: bool) -> Style:
+    """How the overlays are drawn."""
+    from gradcam_hooks.results.drawing import Style
+
+    return Style(alpha=alpha, opacity=cast("Opacity", opacity), colormap=colormap, caption=caption)
 
 
 def read_series(pictures: list[Path], prepare: Prepare) -> list[Path]:
