@@ -124,13 +124,12 @@ def explain(
         networks = options.read_networks(name, weights, against, against_model)
         pictures, truths = chosen_pictures(paths, image_dir, truth, out)
         loaded = loaded_models(networks, model_args, num_classes, labels, trust_pickle, device)
-
         from gradcam_hooks.apps.batch.job import Job
 
         job = Job(
             next(iter(loaded.values())),
-            layer="auto" if not layer else layer[0] if len(layer) == 1 else tuple(layer),
-            target=asked,
+            "auto" if not layer else layer[0] if len(layer) == 1 else tuple(layer),
+            asked,
             method=options.read_methods(method),
             output=options.read_output(output),
             multi_label=multi_label,

@@ -22,6 +22,7 @@ def audit(
     paths: flags.Paths = None,
     model: flags.ModelName = None,
     weights: flags.Weights = None,
+    model_args: flags.ModelArgs = None,
     num_classes: flags.Classes = None,
     labels: flags.Labels = None,
     trust_pickle: flags.TrustPickle = False,
@@ -54,16 +55,15 @@ def audit(
         pictures = list_images(named, exclude=searched(named, out))
         truths = {} if truth is None else read_truths(truth, pictures)
         Folder(out).check(FILES)
-        loaded = loaded_model(name, weights, num_classes, labels, trust_pickle, device)
+        loaded = loaded_model(name, weights, model_args, num_classes, labels, trust_pickle, device)
         good, broken = readable(pictures, options.allow_pixels(max_pixels))
         for _, why in broken:
             note("broken", why)
-        layers = tuple(layer or ("auto",))
         found, files = audit_files(
             loaded,
             good,
             out,
-            layer=layers[0] if len(layers) == 1 else layers,
+            layer="auto" if not layer else layer[0] if len(layer) == 1 else tuple(layer),
             method=asked,
             preprocess=options.read_preprocess(loaded, preprocess, fit, size, mean, std),
             truths=truths,
