@@ -21,9 +21,9 @@ from gradcam_hooks.auditing.strategies import Proof
 
 __all__ = ["Group", "Trials", "drawn", "fixed", "judged", "tried"]
 
-RATE, MORE, COVERS, Q = 0.5, 0.3, 0.2, 0.05
+RATE, MORE, COVERS, Q = 0.5, 0.2, 0.2, 0.05
 """From where on a strategy is suspect: its regions make at least half of the other pictures their
-class, at least 0.3 more than the regions of the class's others; covering changes at least 0.2 more
+class, at least 0.2 more than the regions of the class's others; covering changes at least 0.2 more
 of the answers than covering elsewhere; both at a false discovery rate of 5 % at most."""
 
 _OF_GROUP, _OF_CLASS = 16, 24
