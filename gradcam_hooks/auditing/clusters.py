@@ -159,11 +159,12 @@ def _projected(points: Tensor, other: Tensor, origin: Tensor) -> Tensor:
 
 
 def merged(points: Tensor, own: Tensor) -> Tensor:
-    """The groups, of which those that are not apart became one, the nearest first."""
+    """The groups, of which those that are not apart, seen from either, became one."""
     own = own.clone()
     while (count := int(own.max()) + 1) > 1:
         pairs = [(i, j) for i in range(count) for j in range(i)]
-        gaps = [apart(points[own == j], points[own == i]) for i, j in pairs]
+        sides = [(points[own == i], points[own == j]) for i, j in pairs]
+        gaps = [max(apart(one, other), apart(other, one)) for one, other in sides]
         least = min(range(len(pairs)), key=gaps.__getitem__)
         if gaps[least] >= APART:
             break
