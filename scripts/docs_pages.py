@@ -66,7 +66,7 @@ def pages() -> dict[str, str]:
     names: dict[str, list[str]] = {page: [] for page in _HEADS}
     for name in public.__all__:
         names[place(name)].append(name)
-    names["errors"] = [name for name in errors.__all__ if name in names["errors"]]
+    names["errors"] = sorted(errors.__all__, key=lambda name: name != "GradCamHooksError")
     made = {}
     for page, told in names.items():
         parts = [f"# {_TITLES[page]}\n\n{_HEADS[page]}\n", *map(_entry, told)]
@@ -107,7 +107,7 @@ def _entry(name: str) -> str:
         return "\n".join([*lines, _code(f"gh.{name} = {thing!r}".replace("'", '"')), ""])
     bases = [base.__name__ for base in getattr(thing, "__bases__", ()) if base is not object]
     if place(name) == "errors":
-        lines += [f"A {' and a '.join(bases)}.", ""]
+        lines += [f"Caught as {' or '.join(f'`{base}`' for base in [name, *bases])}.", ""]
     else:
         lines += [_code(_signature(f"gh.{name}", thing, name)), ""]
     lines += [_text(inspect.getdoc(thing) or "")]
