@@ -170,3 +170,10 @@ def test_the_table_beside_the_other_libraries_is_the_readme_s() -> None:
     )
     assert len(shown) > 10
     assert set(shown) <= set(told)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")}
+    pages |= {f"reference/{name}" for name in docs_pages.pages()}
+    named = re.findall(r"^ +- .+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert sorted(named) == sorted(pages)
