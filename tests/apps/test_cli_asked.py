@@ -56,7 +56,8 @@ def run(nets: Path, builder: str, *words: object) -> Result:
 
 
 def record(nets: Path) -> dict[str, object]:
-    (line,) = (nets / "out" / "results.jsonl").read_text().splitlines()
+    newest = max((nets / "out").rglob("results.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    (line,) = newest.read_text().splitlines()
     found: dict[str, object] = json.loads(line)
     return found
 

@@ -137,6 +137,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         [sys.executable, "-m", "gradcam_hooks", *map(str, words), "--allow-host", "lab.example"],
         cwd=Path(gh.__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True,
+        # what a shell starts in the background ignores SIGINT, and so does all that it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert server.stdout is not None
     assert "Open http://127.0.0.1" in server.stdout.readline()

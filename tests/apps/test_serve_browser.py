@@ -65,6 +65,8 @@ def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
         stderr=errors,
         text=True,
         env={**os.environ, "PYTHONPATH": str(root), "TMPDIR": str(temporary), "COLUMNS": "80"},
+        # what a shell starts in the background ignores SIGINT, and so does all that it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=lambda: lines.put(server.stdout.readline()), daemon=True).start()

@@ -200,7 +200,7 @@ def test_what_was_never_seen_is_the_original_and_outlined() -> None:
 
     photo = data.coffee()  # 400 by 600; the crop sees 320 by 320 in the middle
     result = gh.explain(brightness(), photo, "0", target=0, preprocess=prepared("crop"))
-    drawn = np.asarray(result.overlay())
+    drawn = np.asarray(result.overlay(opacity="even"))
     assert result.pictures is not None
     geometry = result.pictures[0].geometry
     assert geometry.seen == (140.0, 40.0, 460.0, 360.0)
@@ -219,6 +219,6 @@ def test_what_was_never_seen_is_the_original_and_outlined() -> None:
 def test_what_is_seen_whole_has_no_outline(way: str) -> None:
     image, _ = upright("landscape")
     result = gh.explain(brightness(), image, "0", target=0, preprocess=prepared(way))
-    drawn = np.asarray(result.overlay())
+    drawn = np.asarray(result.overlay(opacity="even"))
     assert not (drawn == 255).all(-1).any()
     assert (drawn != np.asarray(image)).any(-1).all()

