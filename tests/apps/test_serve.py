@@ -285,6 +285,14 @@ def test_without_gradio_one_line_says_what_to_install(monkeypatch):
     assert "pip install gradio" in line
 
 
+def test_examples_that_are_none_are_told_before_anything_is_loaded(tmp_path):
+    words = ["serve", "--model", "resnet18", "--weights", "random", "--examples"]
+    for place in (tmp_path, tmp_path / "none.png"):  # a folder without pictures, and no file
+        done = CliRunner().invoke(app, [*words, str(place)])
+        assert done.exit_code == 2
+        assert place.name in " ".join(done.stderr.split())
+
+
 def test_an_address_that_is_taken_or_not_here_is_one_line():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

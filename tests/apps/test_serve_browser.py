@@ -59,7 +59,7 @@ def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
             "--model", "gradcam_hooks.apps.demo:network", "--weights", str(demo.HONEST),
             "--labels", str(folder / "labels.txt"), "--size", str(SIZE),
             "--mean", str(demo.MEAN[0]), "--std", str(demo.STD[0]),
-            "--port", str(port), "--device", "cpu",
+            "--port", str(port), "--device", "cpu", "--examples", str(STAR),
         ],
         stdout=subprocess.PIPE,
         stderr=errors,
@@ -225,6 +225,22 @@ def test_a_name_that_is_markup_stays_text(page, tmp_path):
     drop(page, tmp_path / FILE)
     page.locator("#trouble [role=alert]").wait_for()
     assert page.locator("#trouble img, #trouble script").count() == 0
+
+
+def test_a_picture_that_is_offered_is_explained(page, tmp_path):
+    offered = page.locator("#examples")
+    offered.get_by_text(STAR.name).click()
+    first = shows(page, "", expected("layer3", 4, "gradcam"))
+    # One that is dropped takes its place, and it can be asked for again.
+    other = STAR.with_name("circle.png")
+    drop(page, other)
+    page.wait_for_function(
+        "(before) => document.querySelector('#map img')?.src !== before", arg=first
+    )
+    assert offered.locator("input:checked").count() == 0
+    offered.get_by_text(STAR.name).click()
+    shows(page, page.get_attribute("#map img", "src"), expected("layer3", 4, "gradcam"))
+    assert page.locator("#picture-file input[type=file]").count() == 1  # no file is named
 
 
 def test_the_keyboard_alone_will_do(page):

@@ -218,6 +218,7 @@ def serve(
     mean: flags.Mean = None,
     std: flags.Std = None,
     max_pixels: flags.MaxPixels = MAX_PIXELS,
+    examples: flags.Examples = None,
     host: flags.Host = "127.0.0.1",
     port: flags.Port = None,
     allow_host: flags.AllowHost = None,
@@ -228,7 +229,7 @@ def serve(
         from gradcam_hooks.apps.cli import options
 
         name = options.read_model(model, weights)
-
+        offered = options.read_examples(examples)
         pages.check_address(host, port)
         pages.check_gradio()
         loaded = loaded_model(name, weights, model_args, num_classes, labels, trust_pickle, device)
@@ -237,6 +238,7 @@ def serve(
             options.read_preprocess(loaded, preprocess, fit, size, mean, std),
             options.read_output(output),
             options.allow_pixels(max_pixels),
+            offered,
         )
         if not pages.is_local(host):
             note("warning", f"everyone who reaches '{host}' can open this page and use the network")

@@ -350,6 +350,14 @@ Host: TypeAlias = Annotated[
         rich_help_panel=PAGE,
     ),
 ]
+Examples: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Pictures, or a folder of them, that the page offers; several times for several.",
+        metavar="PATH",
+        rich_help_panel=PAGE,
+    ),
+]
 AllowHost: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

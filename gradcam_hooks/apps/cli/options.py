@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "allow_pixels",
     "read_device",
+    "read_examples",
     "read_method",
     "read_methods",
     "read_model",
@@ -44,6 +45,9 @@ __all__ = [
     "read_weights",
 ]
 
+_OFFERED = 24
+"""Pictures that the page offers at most."""
+
 
 def read_paths(*given: list[Path] | None) -> list[Path]:
     """All files and folders that were named.
@@ -58,6 +62,21 @@ def read_paths(*given: list[Path] | None) -> list[Path]:
             "resnet50; 'gradcam-hooks demo' needs none"
         )
     return named
+
+
+def read_examples(given: list[Path] | None) -> list[Path]:
+    """The pictures of `serve --examples`, a page of them at most.
+
+    Raises:
+        InputError: there is none at one of the places.
+    """
+    from gradcam_hooks.images.files import list_images
+
+    found = [path for one in given or () for path in list_images([one]) or [one]]
+    missing = next((path for path in found if not path.is_file()), None)
+    if missing is not None:
+        raise InputError(f"no picture at '{missing}' to offer; --examples names files or folders")
+    return found[:_OFFERED]
 
 
 def read_methods(word: str) -> str | tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,6 +61,12 @@ def _controls(viewer: Viewer, style: Style) -> dict[str, Any]:
 
     return {
         "file": gr.File(label="Picture", file_count="single", height=120, elem_id="picture-file"),
+        "examples": gr.Radio(
+            choices=[(path.name, str(at)) for at, path in enumerate(viewer.examples)],
+            label="Or one of these",
+            visible=bool(viewer.examples),
+            elem_id="examples",
+        ),
         "guesses": gr.Radio(
             choices=[], label="The network's best guesses", visible=False, elem_id="guesses"
         ),
@@ -160,7 +167,9 @@ class _Answers:
             self.parts.seen: seen,
         }
 
-    def dropped(self, path: str | None, choice: Choice, style: Style, progress: Progress) -> Told:
+    def dropped(
+        self, path: str | Path | None, choice: Choice, style: Style, progress: Progress
+    ) -> Told:
         """The guesses of a new picture, and the map of the first."""
         import gradio as gr
 
@@ -222,14 +231,30 @@ def _connect(answers: _Answers) -> None:
 
     def dropped(
         path: str | None,
+        example: str | None,
         layer: str,
         method: str,
         alpha: float,
         colormap: str,
         progress: Progress = gr.Progress(),  # noqa: B008  (how Gradio is asked for one)
     ) -> Told:
+        if path is None and example is not None:  # it went because an example came
+            return {parts.trouble: ""}
         style = Style(alpha=alpha, colormap=colormap)
-        return answers.dropped(path, Choice(layer, method), style, progress)
+        told = answers.dropped(path, Choice(layer, method), style, progress)
+        return told | {parts.examples: gr.Radio(value=None)}
+
+    def taken(
+        example: str,
+        layer: str,
+        method: str,
+        alpha: float,
+        colormap: str,
+        progress: Progress = gr.Progress(),  # noqa: B008
+    ) -> Told:
+        path = answers.viewer.examples[int(example)]
+        style = Style(alpha=alpha, colormap=colormap)
+        return answers.dropped(path, Choice(layer, method), style, progress) | {parts.file: None}
 
     def asking(by: Literal["guess", "typed", "other"]) -> Callable[..., Told]:
         def asked(
@@ -257,7 +282,9 @@ def _connect(answers: _Answers) -> None:
     told = [parts.trouble, parts.map, parts.numbers, parts.seen, parts.guesses, parts.other]
     told.append(parts.formula)
     asks = [parts.opened, parts.guesses, parts.other, *how]
-    _on([parts.file.change], dropped, [parts.file, *how], [*told, parts.original, parts.opened])
+    new = [*told, parts.original, parts.opened]
+    _on([parts.file.change], dropped, [parts.file, parts.examples, *how], [*new, parts.examples])
+    _on([parts.examples.input], taken, [parts.examples, *how], [*new, parts.file])
     _on([parts.guesses.input], asking("guess"), asks, told)
     _on([parts.other.submit], asking("typed"), asks, told)
     # A list tells of an input twice, of a change once; nobody but the user changes these.

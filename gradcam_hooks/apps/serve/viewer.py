@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,6 +104,7 @@ class Viewer:
         preprocess: how pictures are made ready; by default the network's own way.
         output: which part of the network's output to explain, as for `GradCAM`.
         max_pixels: of a picture at most.
+        examples: pictures that the page offers.
 
     Attributes:
         forward: how many seconds a forward pass of the last picture took.
@@ -118,8 +119,10 @@ class Viewer:
         preprocess: PrepareSpec | None = None,
         output: OutputSpec = None,
         max_pixels: int = MAX_PIXELS,
+        examples: Sequence[Path] = (),
     ) -> None:
         self.loaded = loaded
+        self.examples = tuple(examples)
         self._max_pixels = max_pixels
         self.prepare = as_prepare(preprocess or loaded.preprocess)
         if isinstance(self.prepare, Volumes):
