@@ -223,8 +223,8 @@ class _Answers:
         return told | self.look(opened, replace(choice, target=target), style, progress)
 
 
-def _connect(answers: _Answers) -> None:
-    """Say what happens where something is dropped, chosen or moved."""
+def _pictures(answers: _Answers) -> tuple[Callable[..., Told], Callable[..., Told]]:
+    """What happens where a picture is dropped, and where an example is taken."""
     import gradio as gr
 
     parts = answers.parts
@@ -256,6 +256,15 @@ def _connect(answers: _Answers) -> None:
         style = Style(alpha=alpha, colormap=colormap)
         return answers.dropped(path, Choice(layer, method), style, progress) | {parts.file: None}
 
+    return dropped, taken
+
+
+def _connect(answers: _Answers) -> None:
+    """Say what happens where something is dropped, chosen or moved."""
+    import gradio as gr
+
+    parts = answers.parts
+
     def asking(by: Literal["guess", "typed", "other"]) -> Callable[..., Told]:
         def asked(
             opened: Opened | None,
@@ -283,6 +292,7 @@ def _connect(answers: _Answers) -> None:
     told.append(parts.formula)
     asks = [parts.opened, parts.guesses, parts.other, *how]
     new = [*told, parts.original, parts.opened]
+    dropped, taken = _pictures(answers)
     _on([parts.file.change], dropped, [parts.file, parts.examples, *how], [*new, parts.examples])
     _on([parts.examples.input], taken, [parts.examples, *how], [*new, parts.file])
     _on([parts.guesses.input], asking("guess"), asks, told)
