@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from gradcam_hooks.checks import check_count
 from gradcam_hooks.defaults import DEFAULT_ALPHA
-from gradcam_hooks.errors import GradCamHooksError, InputError, LayerNotFound, MethodNotFound
+from gradcam_hooks.errors import (
+    GradCamHooksError,
+    InputError,
+    LayerNotFound,
+    MethodNotFound,
+    OptionError,
+)
 from gradcam_hooks.explainers import Explainer, MethodSpec, explain, explainer_class
 from gradcam_hooks.images.palettes import Colormap
 from gradcam_hooks.methods import METHODS, Method
@@ -82,7 +88,7 @@ def compare(
         head, keeps its place in the figure with the reason.
 
     Raises:
-        MethodNotFound, LayerNotFound: a name is wrong.
+        MethodNotFound, LayerNotFound, OptionError: a name is wrong.
         InputError: there is nothing to compare.
         GradCamHooksError: no way at all could explain the image; the first one's reason.
 
@@ -101,6 +107,7 @@ def compare(
     drawn = style or Style().but(
         alpha=alpha, opacity=opacity, colormap=colormap, signed=signed, colorbar=colorbar
     )
+    _check_lists(options)
     usual = _METHODS if layers is None and targets is None else ("gradcam",)
     quick = methods == "all"
     kinds = _kinds(list(METHODS) if quick else usual if methods is None else methods)
@@ -129,6 +136,28 @@ def compare(
     return Comparison(
         tuple(cells), shape, columns, drawn, tuple(pictures), caption=caption, height=cell_height
     )
+
+
+_LISTS = {
+    "layer": "layers",
+    "target_layer": "layers",
+    "target_layers": "layers",
+    "method": "methods",
+    "target": "targets",
+    "target_category": "targets",
+    "target_class": "targets",
+    "class_idx": "targets",
+}
+"""What is called so elsewhere, and is a list here."""
+
+
+def _check_lists(options: Mapping[str, object]) -> None:
+    for name in options:
+        if name in _LISTS:
+            raise OptionError(
+                f"compare has no option {name}=: {_LISTS[name]}= is what is compared, a list such "
+                f"as {_LISTS[name]}=[{'1' if _LISTS[name] == 'targets' else '...'}]."
+            )
 
 
 def _kinds(methods: Sequence[MethodSpec] | MethodSpec) -> list[type[Explainer]]:

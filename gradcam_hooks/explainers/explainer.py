@@ -34,13 +34,14 @@ from gradcam_hooks.layout.pattern import parse
 from gradcam_hooks.layout.survey import Survey
 from gradcam_hooks.maps import FUSIONS
 from gradcam_hooks.methods import Method, method_of
-from gradcam_hooks.methods.options import check_call, check_options
+from gradcam_hooks.methods.options import check_options
 from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.models.labels import LabelsSpec, labels_of, read_labels
 from gradcam_hooks.models.presets import own_preprocess, volume_channels
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooks import Call, Taps
 from gradcam_hooks.network.inputs import Inputs
+from gradcam_hooks.network.keywords import check_call
 from gradcam_hooks.network.modules import LayerSpec, find, unwrap
 from gradcam_hooks.network.outputs import OutputSpec
 from gradcam_hooks.network.places import ImageSpec
@@ -246,7 +247,7 @@ class Explainer:
             with copy(self) as alone:  # another thread may do the same
                 return alone._explained(inputs, kwargs, target)
 
-        with refusals_told(self.model):
+        with refusals_told(self.model, inputs):
             return untouched(self.model, work)
 
     def _explained(

@@ -6,7 +6,7 @@ They become one tensor for the network, and the pictures or scans that its maps 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING
@@ -109,8 +109,22 @@ def is_picture(given: object) -> bool:
         return True
     if isinstance(given, np.ndarray):
         return given.dtype == np.uint8 and given.ndim in (2, 3)
+    return _is_opened(given)
+
+
+def _is_opened(given: object) -> bool:
     # Without an import of Pillow: whoever hands over one of its images has imported it.
     return any(kind.__module__ == "PIL.Image" for kind in type(given).__mro__)
+
+
+def _beside(given: object) -> object:
+    """Where an opened picture is in a list or a dict that holds other things too; else None."""
+    if isinstance(given, Mapping):
+        parts = list(given.items())
+    else:
+        parts = list(enumerate(given)) if isinstance(given, list | tuple) else []
+    opened = (where for where, one in parts if _is_opened(one))
+    return next(opened, None)
 
 
 def ready(
@@ -172,7 +186,7 @@ def with_pictures(
         like: a tensor of the device and the precision that the inputs are to have.
 
     Raises:
-        ImageError, InputError: as `prepared`.
+        ImageError, InputError: as `prepared`, and where a picture is among other things.
     """
     args = list(inputs)
     pictures: dict[object, tuple[Pictured, ...]] = {}
@@ -180,4 +194,10 @@ def with_pictures(
         if is_picture(given):
             tensor, pictures[index] = prepared(given, prepare())
             args[index] = tensor.to(like)
+        elif (where := _beside(given)) is not None:
+            raise InputError(
+                f"a picture is given alone, and here it is [{where!r}] of a "
+                f"{type(given).__name__} with other things. Of a pair of a picture and its class, "
+                "or of a data set's item, pass the picture: explain(model, picture)."
+            )
     return args, pictures

@@ -25,6 +25,7 @@ from gradcam_hooks.models.presets import own_preprocess, volume_channels
 from gradcam_hooks.network.final_softmax import remembering
 from gradcam_hooks.network.hooking import hooked
 from gradcam_hooks.network.inputs import Inputs
+from gradcam_hooks.network.keywords import check_call
 from gradcam_hooks.network.modules import describe, hookable, unwrap
 from gradcam_hooks.network.outputs import OutputSpec, choose, find_dense, find_logits
 from gradcam_hooks.network.places import ImageSpec
@@ -168,6 +169,13 @@ def layers(
         like=next(network.parameters(), torch.empty(0)),
     )
 
+    check_call(
+        network,
+        kwargs,
+        "The table is of all layers and the predicted class, so none is named; its options are "
+        "output=, image= and preprocess=.",
+    )
+
     def work() -> tuple[LayerRow, ...]:
         if image is None or isinstance(image, str | int):
             given = Inputs.of(network, args, kwargs, image=image)
@@ -182,7 +190,7 @@ def layers(
             for row in rows
         )
 
-    with refusals_told(network):
+    with refusals_told(network, args):
         return LayerTable(type(network).__name__, untouched(network, work))
 
 

@@ -7,19 +7,25 @@ do, so here they are told as the library's errors. Knows modules and messages; n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
 
 from gradcam_hooks.errors import GradCamHooksError, GradientError, InputError
+from gradcam_hooks.network.tree import drawn, tensors
 
 __all__ = ["refusals_told"]
 
 
 @contextmanager
-def refusals_told(model: nn.Module) -> Iterator[None]:
+def refusals_told(model: nn.Module, args: Sequence[object] = ()) -> Iterator[None]:
     """While open, what PyTorch is known to refuse is raised as the library's error.
+
+    Args:
+        model: the network.
+        args: what its forward is called with; where it cannot take a list or a dict that stands
+            there, such as a DataLoader's batch with its labels, that is told.
 
     Raises:
         GradientError, InputError: with what the model does, and what to do.
@@ -33,6 +39,27 @@ def refusals_told(model: nn.Module) -> Iterator[None]:
         if told is None:
             raise
         raise told from error
+    except (TypeError, AttributeError) as error:
+        told = _not_taken(error, model, args)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _not_taken(
+    error: Exception, model: nn.Module, args: Sequence[object]
+) -> GradCamHooksError | None:
+    """What is said of a list or a dict with tensors that the forward was given, and broke at."""
+    structure = next((one for one in args if isinstance(one, list | tuple | Mapping)), None)
+    if structure is None or next(tensors(structure), None) is None:
+        return None
+    first, _, _ = (str(error).splitlines() or [""])[0].partition(", but expected")
+    return InputError(
+        f"the forward of {type(model).__name__} was given a {type(structure).__name__},\n"
+        f"{drawn(structure)}\nand ended in {type(error).__name__}: {first}.\nPass what it "
+        "takes: of a DataLoader's batch the images alone, as in images, labels = batch or "
+        "batch['image']; of a list of pictures torch.stack(pictures)."
+    )
 
 
 def _told(words: str, kind: str, model: nn.Module) -> GradCamHooksError | None:

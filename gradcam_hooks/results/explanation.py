@@ -110,7 +110,10 @@ class Explanation(Located):
             IndexError: there is no such image.
         """
         every = range(len(self))
-        rows = list(every[index]) if isinstance(index, slice) else [every[index]]
+        try:
+            rows = list(every[index]) if isinstance(index, slice) else [every[index]]
+        except IndexError:
+            rows = []
         if not rows:
             raise IndexError(f"{index} holds none of {len(self)} images")
         one = slice(rows[0], rows[0] + 1) if len(rows) == 1 else rows

@@ -115,6 +115,26 @@ def test_other_errors_of_a_model_stay_what_they_are() -> None:
         raise RuntimeError("its own")
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ([picture(), torch.tensor([1])], r"a list,\s0: \(2, 3, .*\s1: \(1,\) torch.int64"),
+        ((picture(), [1]), r"a tuple,"),
+        ({"image": picture(), "label": torch.tensor([1])}, r"a dict,\s'image': \(2, 3, "),
+    ],
+)
+def test_a_batch_of_a_loader_with_its_labels_is_told(given: object, shown: str) -> None:
+    words = shown + r"[\s\S]*TypeError: [\s\S]*the images alone, as in images, labels = batch"
+    for call in (gh.explain, gh.layers):
+        with pytest.raises(gh.InputError, match=words):
+            call(gap_linear().float(), given)
+
+
+def test_an_error_of_a_model_that_was_given_plain_tensors_stays_what_it_is() -> None:
+    with pytest.raises(TypeError, match="its own"), refusals_told(nn.Identity(), [picture()]):
+        raise TypeError("its own")
+
+
 class Part(nn.Module):
     """A part of it is scripted, which takes no hooks."""
 
