@@ -120,9 +120,9 @@ def explain(
         from gradcam_hooks.apps.cli import options
         from gradcam_hooks.apps.cli.targets import read_target
 
+        pictures, truths = chosen_pictures(paths, image_dir, truth, out)
         name, asked = options.read_model(model, weights), read_target(target)
         networks = options.read_networks(name, weights, against, against_model)
-        pictures, truths = chosen_pictures(paths, image_dir, truth, out)
         loaded = loaded_models(networks, model_args, num_classes, labels, trust_pickle, device)
         from gradcam_hooks.apps.batch.job import Job
 
