@@ -16,14 +16,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable
 from traceback import walk_tb
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Block", "surrounded", "undo_all"]
+__all__ = ["LOCKS", "Block", "lock", "surrounded", "undo_all"]
 
 _T = TypeVar("_T")
+
+LOCKS: list[Any] = []
+"""The library's own locks, none of which is held where a call has ended."""
+
+
+def lock() -> Any:
+    """A reentrant lock that an interruption between the last steps of a ``with`` leaves free."""
+    made = threading.RLock()
+    LOCKS.append(made)
+    return made
 
 
 class Block(ABC):
@@ -88,11 +98,18 @@ def surrounded(block: Block, work: Callable[[], _T]) -> _T:
             _close_generators(error)
             raise
         finally:
-            undo_all((block, *inner))
-            _HERE.open = outer
+            _end(block, inner, outer)
     finally:
-        undo_all((block, *inner))
-        _HERE.open = outer
+        _end(block, inner, outer)
+
+
+def _end(block: Block, inner: dict[Block, None], outer: dict[Block, None] | None) -> None:
+    undo_all((block, *inner))
+    _HERE.open = outer
+    if outer is None:
+        for one in LOCKS:
+            while one._is_owned():
+                one.release()
 
 
 def _close_generators(error: BaseException) -> None:

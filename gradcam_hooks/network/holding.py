@@ -13,10 +13,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from threading import RLock, get_ident
+from threading import get_ident
 from typing import Generic, TypeVar
 
-from gradcam_hooks.network.blocks import Block
+from gradcam_hooks.network.blocks import Block, lock
 
 __all__ = ["Held"]
 
@@ -33,7 +33,7 @@ class _Hold:
     made: bool = False
 
 
-_LOCK = RLock()
+_LOCK = lock()
 _HOLDS: list[_Hold] = []
 
 

@@ -19,14 +19,14 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import RLock, get_ident
+from threading import get_ident
 from typing import cast
 from weakref import finalize
 
 from torch import nn
 from torch.nn.modules import module as torch_module
 
-from gradcam_hooks.network.blocks import Block, undo_all
+from gradcam_hooks.network.blocks import Block, lock, undo_all
 
 __all__ = ["Acting", "Hooks", "entered", "hooked", "theirs"]
 
@@ -37,7 +37,7 @@ place."""
 Enter = Callable[[str, tuple[object, ...], Mapping[str, object]], None]
 """Told a module's name and what goes into its forward."""
 
-_REGISTERING = RLock()
+_REGISTERING = lock()
 """Torch numbers hooks without a lock: of two registered at once the second could replace the
 first."""
 if hasattr(os, "register_at_fork"):  # so that no child process waits for a thread it has not

@@ -16,13 +16,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from threading import RLock
 from types import CodeType, FunctionType, MethodType
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from gradcam_hooks.network.blocks import lock
 from gradcam_hooks.network.modes import FunctionMode
 
 __all__ = ["Guard", "may_write", "put_back"]
@@ -64,7 +64,7 @@ class _Was:
 _KEPT: dict[int, _Was] = {}
 """Those written to by explanations that are at work, by their ``id``."""
 
-_LOCK = RLock()
+_LOCK = lock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release

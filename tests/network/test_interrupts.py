@@ -13,6 +13,8 @@ import pytest
 import torch
 
 import gradcam_hooks as gh
+from gradcam_hooks.network import blocks
+from gradcam_hooks.network.state import untouched
 from tests.support.every import CHEAP, attends, vit
 from tests.support.nets import images, residual
 from tests.support.strikes import ByteStrike
@@ -70,3 +72,16 @@ def test_in_a_block_and_in_the_table_of_layers() -> None:
         gh.layers(net, images(1))
 
     struck(net, work, 8)
+
+
+def test_between_the_last_steps_of_a_lock() -> None:
+    # Ahead of the call that leaves a ``with``, whose body has ended, nothing is left to let it go.
+    def work() -> None:
+        for one in blocks.LOCKS:
+            one.acquire()
+        raise KeyboardInterrupt
+
+    assert len(blocks.LOCKS) == 3
+    with pytest.raises(KeyboardInterrupt):
+        untouched(torch.nn.Identity(), work)
+    assert not any(one._is_owned() for one in blocks.LOCKS)

@@ -18,10 +18,8 @@ from torch.backends import cuda, cudnn, mkldnn
 from torch.nn.modules import module as torch_module
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from gradcam_hooks.network import blocks, holding, hooking
+from gradcam_hooks.network import blocks, holding
 from tests.support.nets import Raising, residual
-
-LOCKS = (holding._LOCK, hooking._REGISTERING)
 
 GLOBAL_HOOKS = [
     one
@@ -59,7 +57,7 @@ def surroundings() -> list[object]:
         ("attention", cuda.math_sdp_enabled(), cuda.cudnn_sdp_enabled()),
         ("fast path", torch.backends.mha.get_fastpath_enabled()),
         ("threads", torch.get_num_threads(), torch.get_num_interop_threads()),
-        ("threads", threading.active_count(), [one._is_owned() for one in LOCKS]),
+        ("threads", threading.active_count(), [one._is_owned() for one in blocks.LOCKS]),
         ("held", len(holding._HOLDS), blocks._HERE.open),
         ("Python", gc.isenabled(), sys.getrecursionlimit(), signal.getsignal(signal.SIGINT)),
         ("warnings", list(warnings.filters)),
