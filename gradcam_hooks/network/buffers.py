@@ -1,15 +1,15 @@
-"""The buffers of modules, their values kept and put back, whichever way they were written to.
+"""The values of tensors kept and put back, whichever way they were written to.
 
 A pass may write to a buffer in place, through ``.data`` or NumPy, which no version tells, give it
 another shape or other memory, or draw it into a graph. So there are copies; they are small next to
 weights, and one for all of a kind takes a fraction of the time that one for each does.
 
-Knows modules and tensors.
+Knows tensors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,11 +42,13 @@ class Buffers:
     """The buffers as they are now, to be put back.
 
     Args:
-        modules: whose they are.
+        buffers: one may come several times.
+        others: tensors that modules hold without having said so; those that are no plain values in
+            memory are left to themselves.
     """
 
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
-        found = [one for module in modules for one in module._buffers.values() if one is not None]
+    def __init__(self, buffers: Iterable[Tensor], others: Iterable[Tensor] = ()) -> None:
+        found = [*buffers, *filter(_plain, others)]
         different = {id(one): one for one in found if one.device.type != "meta"}.values()
         self._found = [_found(one) for one in different]
         kinds: dict[tuple[torch.dtype, torch.device], list[_Found]] = {}
@@ -80,7 +82,9 @@ class Buffers:
                     for one, copy in zip(members, parts, strict=True):
                         if not _equal(one.memory.reshape(-1), copy):
                             self._written.add(id(one.buffer))
-                            one.memory.copy_(copy.view(one.memory.shape))
+                            values = copy.view(one.memory.shape)
+                            once = _once(one.memory)
+                            once.copy_(values[tuple(map(slice, once.shape))])
             for memory, copy in self._odd:
                 memory.copy_(copy)
         return self._written
@@ -97,6 +101,13 @@ def _plain(tensor: Tensor) -> bool:
     """Whether it is values in memory, and nothing else."""
     usual = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
     return usual and not (tensor.is_quantized or tensor.is_nested)
+
+
+def _once(tensor: Tensor) -> Tensor:
+    """An expanded one without what is there several times, which cannot be written to."""
+    for axis, stride in enumerate(tensor.stride()):
+        tensor = tensor if stride else tensor.narrow(axis, 0, min(tensor.shape[axis], 1))
+    return tensor
 
 
 def _joined(found: Sequence[_Found]) -> Tensor:

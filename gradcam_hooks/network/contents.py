@@ -3,14 +3,15 @@
 A pass may leave tensors in a module: a weight that a hook computed, the last attention, a cache, a
 running mean. Such a module is put back whole, with the numbers and flags that say what its tensors
 are good for. One in which a pass only counted, or noted that it is set up, is as after any other
-pass. Attributes go by identity, buffers by value as well. Knows modules; not what they are.
+pass. Attributes go by identity, tensors by value as well, in lists and dicts at any depth; but for
+parameters, which are large. Knows modules; not what they are.
 """
 
 from __future__ import annotations
 
 import operator
-from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, TypeAlias, TypeGuard
 
@@ -42,11 +43,11 @@ class Contents:
         self._keys, self._values = self._now()
         self._counts = list(map(len, self._held))
         own = chain.from_iterable(map(_own, self._held))
-        self._containers = list({id(one): one for one in own if _is_container(one)}.values())
+        self._containers, tensors = _reached(own, _parts)
         self._dicts = [one for one in self._containers if isinstance(one, dict)]
         self._sizes = list(map(len, self._containers))
         self._inside = self._inside_now()
-        self._buffers = Buffers(modules)
+        self._buffers = Buffers(*_sorted(modules, tensors))
         self._kept: list[_Kept] = []
 
     def _now(self) -> tuple[list[str], list[object]]:
@@ -103,7 +104,8 @@ class _Kept:
     ) -> None:
         self._now, self._found, self._ours = now, found, ours
         own = [found[name] for name in found.keys() - _EVERY]
-        self._containers = [(one, parts[id(one)]) for one in own if _is_container(one)]
+        containers, self._tensors = _reached(own, lambda one: parts[id(one)])
+        self._containers = [(one, parts[id(one)]) for one in containers]
         self._whole = False
 
     def put_back(self, written: set[int]) -> None:
@@ -115,9 +117,9 @@ class _Kept:
         different = [name for name in {**self._now, **found} if self._differs(name, found)]
         held = [one.get(name) for name in different for one in (self._now, found)]
         held += [part for one, was in refilled for part in (_parts(one), was)]
-        buffers = (part for _, was in self._containers for part in was)
         # An interruption may come before all is put back, and the tensors would not tell any more.
-        self._whole |= any(map(_has_tensor, held)) or any(id(one) in written for one in buffers)
+        self._whole |= bool(_reached(held, _parts)[1])
+        self._whole |= any(id(one) in written for one in self._tensors)
         if self._whole:
             for name in different:
                 self._put_back(name, found)
@@ -145,16 +147,61 @@ def _own(held: dict[str, object]) -> Iterable[object]:
     return [held[name] for name in held.keys() - _EVERY]
 
 
-_CONTAINERS = frozenset((dict, OrderedDict, list, set, deque))
+_CONTAINERS = frozenset((dict, OrderedDict, defaultdict, Counter, list, set, deque))
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+"""Types of most of what is in a module, in which there is nothing."""
 
 
 def _is_container(value: object) -> TypeGuard[_Container]:
-    return type(value) in _CONTAINERS
+    return type(value) in _CONTAINERS or isinstance(value, list)
 
 
-def _has_tensor(value: object) -> bool:
-    parts = _parts(value) if _is_container(value) else value if isinstance(value, tuple) else ()
-    return any(isinstance(one, Tensor) for one in (value, *parts))
+def _reached(
+    values: Iterable[object], parts: Callable[[_Container], Iterable[object]]
+) -> tuple[list[_Container], list[Tensor]]:
+    """The containers and the tensors among these, and in the containers at any depth."""
+    containers, tensors = dict[int, _Container](), list[Tensor]()
+    empty = set(_PLAIN)
+    todo = [one for one in values if type(one) not in empty]
+    while todo:
+        deeper = list[object]()
+        for one in todo:
+            if type(one) is tuple:
+                deeper += one
+            elif _is_container(one):
+                if id(one) not in containers:
+                    containers[id(one)] = one
+                    deeper += parts(one)
+            elif isinstance(one, Tensor):
+                tensors.append(one)
+            elif isinstance(one, tuple):
+                deeper += one
+            else:
+                empty.add(type(one))
+        todo = [one for one in deeper if type(one) not in empty]
+    return list(containers.values()), tensors
+
+
+def _sorted(
+    modules: Sequence[nn.Module], tensors: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The buffers, and those of the tensors that are neither buffers nor a parameter's memory."""
+    buffers = [one for each in modules for one in each._buffers.values() if one is not None]
+    weights = [one for each in modules for one in each._parameters.values() if one is not None]
+    known = {*map(id, buffers), *map(id, weights)}
+    others = [one for one in tensors if id(one) not in known]
+    if others:
+        taken = {*map(_memory, weights)}
+        others = [one for one in others if _memory(one) not in taken]
+    return buffers, others
+
+
+def _memory(tensor: Tensor) -> object:
+    """Where its values lie; what has no one place equals nothing."""
+    try:
+        return tensor.untyped_storage().data_ptr() or object()
+    except (RuntimeError, NotImplementedError):
+        return object()
 
 
 def _parts(container: _Container) -> tuple[object, ...]:
@@ -178,6 +225,8 @@ def _refill(container: _Container, parts: tuple[object, ...]) -> None:
         if [*container] != [*found]:
             for key in found:
                 container[key] = container.pop(key)
+    elif isinstance(container, list):  # whatever a class of somebody's makes of its methods
+        list.__setitem__(container, slice(None), parts)
     elif isinstance(container, set):
         container.clear()
         container.update(parts)

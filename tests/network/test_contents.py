@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
@@ -12,8 +13,13 @@ from torch.ao import quantization
 from torch.nn.utils import prune
 
 import gradcam_hooks as gh
+from gradcam_hooks.network.contents import Contents
 from tests.support.nets import images
 from tests.support.oracle import raw_by_zeros
+
+
+class Mine(list[object]):
+    """A list of somebody's own."""
 
 
 class Writing(nn.Module):
@@ -34,6 +40,10 @@ class Writing(nn.Module):
         self.register_buffer("cache", None)
         self.size: object = None
         self.kept: object = None
+        self.mask, self.pair = torch.zeros(3), (torch.zeros(2), 1)
+        self.nested: dict[str, list[list[object]]] = {"keys": [[torch.zeros(2)]]}
+        self.groups: defaultdict[str, list[object]] = defaultdict(list)
+        self.mine = Mine()
         self.several: list[object] = []
         self.by_size: dict[object, object] = {"none": 0}
         self.count = 0
@@ -74,6 +84,14 @@ WAYS: dict[str, Callable[[Writing, Tensor], object]] = {
     "a new attribute": lambda net, features: setattr(net, "newer", features),
     "a list": lambda net, features: net.several.append(features),
     "a tuple": lambda net, features: setattr(net, "kept", (features, 1)),
+    "a tensor that is no buffer": lambda net, _: net.mask.add_(1),
+    "the same, a row of it": lambda net, _: net.mask[1:].fill_(7),
+    "a tensor in a tuple": lambda net, _: net.pair[0].add_(1),
+    "a tensor in a list in a list in a dict": lambda net, _: net.nested["keys"][0][0].add_(1),
+    "a list in a list in a dict": lambda net, features: net.nested["keys"][0].append(features),
+    "a dict of lists": lambda net, features: net.groups["seen"].append(features),
+    "a list of somebody's own": lambda net, features: net.mine.append(features),
+    "a tensor in a dict in a list": lambda net, features: net.several.append({"last": features}),
     "a cache and what it is for": cached_for_a_size,
 }
 
@@ -84,7 +102,7 @@ def held(net: nn.Module) -> list[object]:
     for module in net.modules():
         for name, value in {**vars(module), **module._buffers}.items():
             parts += [name, id(value)]
-            if isinstance(value, list | dict):
+            if isinstance(value, list | dict | tuple):
                 parts.append(str(value))
             if isinstance(value, Tensor):
                 shape = value.shape, value.stride(), value.dtype
@@ -103,6 +121,12 @@ def test_whatever_way_a_pass_writes_to_its_module(way: str, method: str) -> None
     assert held(net) == before
     net(x)
     assert held(net) != before  # the proof of the proof
+
+
+def test_weights_that_modules_hold_in_lists_are_not_copied() -> None:
+    net = nn.LSTM(3, 4)
+    net.__dict__["alias"] = [net.weight_ih_l0.data, net.weight_hh_l0[:2]]
+    assert Contents([net], ())._buffers._found == []
 
 
 def test_what_a_pass_counts_goes_on() -> None:
