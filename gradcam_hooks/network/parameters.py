@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import opcode
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from weakref import WeakKeyDictionary
 
 import torch
@@ -94,6 +96,8 @@ class Guard(FunctionMode):
         self._by_memory: dict[int, list[Tensor]] = {}
         for one in parameters:
             self._by_memory.setdefault(_memory(one), []).append(one)
+            if one.grad is not None:
+                self._by_memory.setdefault(_memory(one.grad), []).append(one)
 
     def __torch_function__(
         self,
@@ -139,7 +143,7 @@ def _written(name: str, args: Sequence[object], kwargs: Mapping[str, object]) ->
         norm = args[3] if len(args) > 3 else kwargs.get("max_norm")
         given += [] if norm is None else [args[1] if len(args) > 1 else kwargs.get("weight")]
     elif _in_place(name) or name in _ITEMS or kwargs.get("inplace"):
-        given.append(args[0] if args else kwargs.get("input", kwargs.get("self")))
+        given.append(args[0] if args else next(iter(kwargs.values()), None))
     for one in given:
         several = one if isinstance(one, list | tuple) else (one,)
         yield from (each for each in several if isinstance(each, Tensor) and _memory(each))
@@ -157,19 +161,29 @@ def _in_place(name: str) -> bool:
 
 @dataclass(frozen=True)
 class _Code:
-    """What a class's forward, and what it calls, may write to: anything, or some attributes."""
+    """What a class's forward, and what it calls, may write to: anything, or some attributes.
+
+    Attributes:
+        names: all that stand in that code.
+    """
 
     anything: bool
-    attributes: frozenset[str]
+    attributes: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
 
 
 _CODES: WeakKeyDictionary[type, _Code] = WeakKeyDictionary()
 _STORE, _SUBSCRIPT = opcode.opmap["STORE_ATTR"], opcode.opmap["STORE_SUBSCR"]
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
-_MOST = 64
+_MOST = 256
 """Functions that are looked at for a class."""
-_HARMLESS = frozenset(("einops", "timm", "torch", "torchvision", "transformers"))
+_HARMLESS = frozenset(
+    ("builtins", "einops", "gradcam_hooks", "timm", "torch", "torchvision", "transformers")
+)
 """Packages no forward of which writes to a parameter, but for torch's embeddings."""
+
+_Of = tuple[object, type]
+"""What may be a function, and the class whose other functions it may name."""
 
 
 def may_write(modules: Sequence[nn.Module]) -> bool:
@@ -177,18 +191,22 @@ def may_write(modules: Sequence[nn.Module]) -> bool:
     codes = {kind: _code(kind) for kind in {*map(type, modules)}}
     if any(code.anything for code in codes.values()):
         return True
-    storing = {kind for kind, code in codes.items() if code.attributes}
+    named = {kind for kind, code in codes.items() if code.names}
     for module in modules:
-        held = vars(module)
-        if type(module) in storing and codes[type(module)].attributes & held["_parameters"].keys():
+        held, kind = vars(module), type(module)
+        if kind in named and codes[kind].attributes & held["_parameters"].keys():
             return True
         if held.get("max_norm") is not None and isinstance(module, _EMBEDDINGS):
             return True
         own = [*held["_forward_pre_hooks"].values(), *held["_forward_hooks"].values()]
         own += [held["forward"]] if "forward" in held else []
-        for one in own:
-            if isinstance(one, FunctionType | MethodType) and _read([one], type(module)).anything:
-                return True
+        todo = [of for one in own for of in _meant(one, (), kind)]
+        if kind in named:  # what it calls of a part or a helper of its own
+            names = codes[kind].names
+            parts = (one for mine in (held, held["_modules"]) for one in map(mine.get, names))
+            todo += [of for one in parts for of in _meant(one, names - {"forward"}, kind)]
+        if todo and _read(todo).anything:
+            return True
     return False
 
 
@@ -197,32 +215,71 @@ def _code(kind: type[nn.Module]) -> _Code:
     if code is None:
         # Of scripted modules it is nothing that can be asked of the class.
         defined = (vars(base)["forward"] for base in kind.__mro__ if "forward" in vars(base))
-        code = _CODES[kind] = _read([next(defined, None)], kind)
+        code = _CODES[kind] = _read([(next(defined, None), kind)])
     return code
 
 
-def _read(functions: Sequence[object], kind: type) -> _Code:
-    """What these functions, and those of theirs that they name, may write to."""
-    todo, seen, attributes = list(functions), set[CodeType](), set[str]()
+def _read(functions: Iterable[_Of]) -> _Code:
+    """What these functions, and those that they name, may write to."""
+    todo, seen = list(functions), set[CodeType]()
+    attributes, every = set[str](), set[str]()
     while todo and len(seen) < _MOST:
-        function = todo.pop()
-        function = getattr(function, "__wrapped__", getattr(function, "__func__", function))
+        given, kind = todo.pop()
+        function = _unwrapped(given)
         if not isinstance(function, FunctionType) or function.__code__ in seen:
             continue
-        if str(function.__module__).partition(".")[0] in _HARMLESS:
+        if _harmless(function.__module__):
             continue
         seen.add(function.__code__)
         for code in _nested(function.__code__):
             pairs = list(zip(code.co_code[::2], code.co_code[1::2], strict=True))
             names = set(code.co_names)
             if any(map(_suspect, names)) or any(op == _SUBSCRIPT for op, _ in pairs):
-                return _Code(anything=True, attributes=frozenset())
+                return _Code(anything=True)
             attributes.update(
                 code.co_names[at] for op, at in pairs if op == _STORE and at < len(code.co_names)
             )
-            todo += [vars(base).get(name) for base in kind.__mro__ for name in names]
-            todo += [function.__globals__.get(name) for name in names]
-    return _Code(anything=False, attributes=frozenset(attributes))
+            every |= names
+            own = [vars(base).get(name) for base in kind.__mro__ for name in names]
+            todo += [(one, kind) for one in own]
+            around = [*own, *map(function.__globals__.get, names), *_enclosed(function)]
+            todo += [of for one in around for of in _meant(one, names, kind)]
+    return _Code(False, frozenset(attributes), frozenset(every))
+
+
+def _meant(thing: object, names: Collection[str], kind: type) -> Iterable[_Of]:
+    """What code with these names may run of something that it has at hand."""
+    if not _is_code(thing) and _harmless(type(thing).__module__):
+        return []
+    if isinstance(thing, ModuleType):
+        inside = {} if _harmless(thing.__name__) else vars(thing)
+        return [(inside.get(name), kind) for name in names]
+    if _is_code(thing) and not isinstance(thing, type):
+        return [(thing, type(thing.__self__) if isinstance(thing, MethodType) else kind)]
+    of = thing if isinstance(thing, type) else type(thing)
+    return [(vars(base).get(name), of) for base in of.__mro__ for name in (*names, "__call__")]
+
+
+def _is_code(thing: object) -> bool:
+    return isinstance(thing, FunctionType | MethodType | ModuleType | partial | type)
+
+
+def _unwrapped(given: object) -> object:
+    """The function that is behind a method, a property, a partial or a decorator."""
+    for name in ("__wrapped__", "__func__", "fget", "func"):
+        given = getattr(given, name, given)
+    return getattr(given, "__func__", given)
+
+
+def _enclosed(function: FunctionType) -> Iterator[object]:
+    """What a function that was defined in another has of it."""
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # it has not been set yet
+            yield cell.cell_contents
+
+
+def _harmless(package: object) -> bool:
+    return str(package).partition(".")[0] in _HARMLESS
 
 
 def _nested(code: CodeType) -> Iterator[CodeType]:
@@ -235,4 +292,17 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
 def _suspect(name: str) -> bool:
     """Whether a name in the code is one of what writes, or what hands out memory to write to."""
     writes = not name.startswith("_") and _in_place(name) and name != "relu_"
-    return writes or name in ("data", "numpy", "backward") or name.startswith("_foreach_")
+    return writes or name in _WRITING or name.startswith("_foreach_")
+
+
+_WRITING = frozenset(
+    [
+        "data",
+        "numpy",
+        "backward",
+        "zero_grad",
+        "load_state_dict",
+        "reset_parameters",
+        "vector_to_parameters",
+    ]
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
+from types import ModuleType
 
 import pytest
 import timm
@@ -123,7 +125,136 @@ class Words(nn.Module):
         return logits
 
 
-WAYS = (ByData, Assigned, Indexed, ByHelper, ByOut, ByNumPy, Freezing, Training, Replaced, Inner)
+class ByInit(Base):
+    def before(self) -> None:
+        nn.init.constant_(self.fc.weight, 0.5)
+
+
+class ByLoading(Base):
+    def before(self) -> None:
+        self.fc.load_state_dict({k: v / 2 for k, v in self.fc.state_dict().items()})
+
+
+class Books:
+    """What is no module, and has a weight."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+
+    def turn(self) -> None:
+        halve(self.weight)
+
+    def __call__(self, *_: object) -> None:
+        halve(self.weight)
+
+
+class OfItsOwn(nn.Module):
+    """A part that is not run, and changes itself when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def turn(self) -> None:
+        halve(self.weight)
+
+
+class ByPart(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = OfItsOwn()
+
+    def before(self) -> None:
+        self.part.turn()
+
+
+class ByHelpersMethod(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.helper = Books(self.conv.weight)
+
+    def before(self) -> None:
+        self.helper.turn()
+
+
+class ByHelpersCall(ByHelpersMethod):
+    def before(self) -> None:
+        self.helper()
+
+
+class ByAttribute(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.change = partial(halve)
+
+    def before(self) -> None:
+        self.change(self.conv.weight)
+
+
+def enclosing() -> type[Base]:
+    def shrink(weight: Tensor) -> None:
+        halve(weight)
+
+    class ByEnclosed(Base):
+        def before(self) -> None:
+            shrink(self.conv.weight)
+
+    return ByEnclosed
+
+
+class ByProperty(Base):
+    @property
+    def bounded(self) -> Tensor:
+        halve(self.conv.weight)
+        return self.conv.weight
+
+    def before(self) -> None:
+        self.bounded.abs()
+
+
+class ByClass(Base):
+    class Changes:
+        @staticmethod
+        def shrink(weight: Tensor) -> None:
+            halve(weight)
+
+    def before(self) -> None:
+        self.Changes.shrink(self.conv.weight)
+
+
+class ByModuleOfPython(Base):
+    def before(self) -> None:
+        helpers.shrink(self.conv.weight)
+
+
+helpers = ModuleType("helpers")
+helpers.shrink = halve  # type: ignore[attr-defined]
+
+
+class Emptying(Base):
+    """Empties the gradients that somebody gathers."""
+
+    def before(self) -> None:
+        self.zero_grad(set_to_none=False)
+
+
+WAYS: tuple[Callable[[], nn.Module], ...] = (
+    *(ByInit, ByLoading, ByPart, ByHelpersMethod, ByHelpersCall, ByAttribute, enclosing()),
+    *(
+        ByProperty,
+        ByClass,
+        ByModuleOfPython,
+        Emptying,
+        ByData,
+        Assigned,
+        Indexed,
+        ByHelper,
+        ByOut,
+        ByNumPy,
+        Freezing,
+    ),
+    *(Training, Replaced, Inner),
+)
 
 
 @pytest.mark.parametrize("method", ["gradcam", "scorecam"])
@@ -156,6 +287,16 @@ def test_by_a_forward_that_somebody_put_in_its_place() -> None:
         return plain(given)
 
     net.fc.forward = forward  # type: ignore[method-assign]
+    before = snapshot(net)
+    gh.explain(net, x, "bn2", target=1)
+    assert snapshot(net) == before
+
+
+def test_by_hooks_of_any_kind() -> None:
+    net, x = residual(), images()
+    net.conv1.register_forward_pre_hook(Books(net.conv1.weight))
+    net.bn1.register_forward_hook(partial(lambda weight, *_: halve(weight), net.fc.weight))
+    net.fc.register_forward_pre_hook(Books(net.fc.bias).__call__)
     before = snapshot(net)
     gh.explain(net, x, "bn2", target=1)
     assert snapshot(net) == before
