@@ -150,3 +150,13 @@ def test_what_is_no_set_of_pictures_is_told(
 ) -> None:
     with pytest.raises((gh.InputError, gh.ImageError), match=told):
         pictures_of(given, Folder(tmp_path / "out"), truths)
+
+
+def test_files_that_are_no_pictures_are_counted_and_told(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (40, 30), (200, 90, 20)).save(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "notes.txt").write_text("a note")
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    found = gh.report(net, tmp_path / "in", out=tmp_path / "out")
+    assert found.left_out == {".txt": 1}
+    assert "left out: 1 .txt" in repr(found)

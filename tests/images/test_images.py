@@ -571,3 +571,13 @@ class TestSave:
     def test_not_rgb(self, tmp_path: Path, shape: tuple[int, ...]) -> None:
         with pytest.raises(InputError, match=r"expected RGB, \(height, width, 3\)"):
             save_image(tmp_path / "a.png", np.zeros(shape))
+
+
+def test_heic_is_read_where_pillow_heif_is(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:, 32:] = (200, 90, 20)
+    heif.from_pillow(Image.fromarray(pixels)).save(tmp_path / "a.heic", quality=95)
+    image = load_image(tmp_path / "a.heic")
+    assert (image.mode, image.size) == ("RGB", (64, 48))
+    assert np.abs(np.asarray(image)[:, 40:].astype(int) - (200, 90, 20)).max() < 10

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +39,14 @@ class Pictures:
         truths: the true class of each, by its path, where it is known.
         labels: the classes' names, where a data set has them.
         transform: a data set's own preprocessing.
+        left_out: how many files of folders are no pictures, by their suffix.
     """
 
     paths: list[Path]
     truths: dict[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
     transform: Any = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def pictures_of(given: object, folder: Folder, truths: object = None) -> Pictures:
@@ -58,14 +61,21 @@ def pictures_of(given: object, folder: Folder, truths: object = None) -> Picture
         ImageError, InputError: there are no pictures, or what came is none.
     """
     if isinstance(given, str | os.PathLike):
-        found = Pictures(list_images([given], exclude=searched([given], folder.path)))
+        found = _listed([given], folder)
     elif _samples(given):
         found = _of_samples(given)
     elif isinstance(given, Sequence) and all(isinstance(one, str | os.PathLike) for one in given):
-        found = Pictures(list_images(given, exclude=searched(given, folder.path)))
+        found = _listed(given, folder)
     else:
         found = _written(given, folder)
     return found if truths is None else _with_truths(found, truths)
+
+
+def _listed(given: Sequence[str | os.PathLike[str]], folder: Folder) -> Pictures:
+    """The pictures among files and folders."""
+    left: Counter[str] = Counter()
+    paths = list_images(given, exclude=searched(given, folder.path), left_out=left)
+    return Pictures(paths, left_out=left)
 
 
 def _samples(given: object) -> bool:
@@ -174,4 +184,4 @@ def _with_truths(found: Pictures, truths: object) -> Pictures:
                 f"{len(several)} came."
             )
         known = {str(path): str(one) for path, one in zip(found.paths, several, strict=True)}
-    return Pictures(found.paths, known, found.labels, found.transform)
+    return replace(found, truths=known)

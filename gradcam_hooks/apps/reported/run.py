@@ -37,11 +37,13 @@ class Report:
         pages: the files of the report, the first first.
         records: what is known of each picture, in their order; of several networks the first's.
         networks: of several networks what came of each, by its name; else empty.
+        left_out: how many files of the folders are no pictures, by their suffix.
     """
 
     pages: tuple[Path, ...]
     records: tuple[Record, ...]
     networks: Mapping[str, Report] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -61,9 +63,12 @@ class Report:
         return dict(Counter((str(one.truth), one.said) for one in judged))
 
     def __repr__(self) -> str:
+        from gradcam_hooks.images.files import told_left_out
+
         each = self.networks or {"": self}
         told = "".join(f", {' '.join(filter(None, (n, one._told())))}" for n, one in each.items())
-        return f"Report('{self.path}', {len(self.records)} pictures{told.rstrip(', ')})"
+        left = told_left_out(Counter(self.left_out))
+        return f"Report('{self.path}', {len(self.records)} pictures{told.rstrip(', ')}{left})"
 
     def _told(self) -> str:
         broken = sum(record.error is not None for record in self.records)
@@ -162,7 +167,7 @@ def report(
         pages = tuple(run.write(found))
     first = next(iter(found.values()))
     each = {called: Report(pages, records) for called, records in found.items()}
-    return Report(pages, first, each if run.beside else {})
+    return Report(pages, first, each if run.beside else {}, given.left_out)
 
 
 def _loaded(
