@@ -35,6 +35,7 @@ from gradcam_hooks.images.volumes import Volumes, load_scan
 from gradcam_hooks.layout.table import LayerRow, LayerTable, layers
 from gradcam_hooks.methods import METHODS, Method, method
 from gradcam_hooks.models import LoadedModel, load_model
+from gradcam_hooks.results.checked import Check
 from gradcam_hooks.results.comparison import Comparison
 from gradcam_hooks.results.diagnosis import Diagnosis
 from gradcam_hooks.results.drawing import CLASSIC, Axes, Style
@@ -55,6 +56,7 @@ from gradcam_hooks.targets import (
     Token,
     TopK,
 )
+from gradcam_hooks.trust import Evidence  # which hands in what Explanation.check asks
 
 __all__ = [
     "CLASSIC",
@@ -65,10 +67,12 @@ __all__ = [
     "Axes",
     "Binary",
     "Box",
+    "Check",
     "Comparison",
     "DeviceError",
     "Diagnosis",
     "Difference",
+    "Evidence",
     "Explainer",
     "Explanation",
     "Finer",

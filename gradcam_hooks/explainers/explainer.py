@@ -27,6 +27,7 @@ from gradcam_hooks.errors import (
     LayoutError,
     OptionError,
 )
+from gradcam_hooks.explainers.again import again_of
 from gradcam_hooks.explainers.prompted import processor_of, prompted
 from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare, with_pictures
 from gradcam_hooks.layout.auto import MOST_UNREAD, Candidate, candidates, last, taken
@@ -268,6 +269,8 @@ class Explainer:
                 explanation = self._choose(given, target)
             else:
                 explanation = answer(self._question, self._taps, given, target)
+            made = explanation, given, target
+            explanation = again_of(type(self), self._question, self.image, self.call, made)
         side, *way = given.place.path
         moved = 0 if len(args) < count else way[0]  # the images went where the model takes them
         own = pictures.get(way[0] if side == 0 else moved)

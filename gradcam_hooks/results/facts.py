@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gradcam_hooks.methods import METHODS
 from gradcam_hooks.network.outputs import probabilities
+from gradcam_hooks.results.checked import Trust, Trusts
 from gradcam_hooks.results.diagnosis import Diagnosis
 
 __all__ = [
@@ -52,7 +53,8 @@ class Facts:
         layout: how the axes of each were read.
         method: the method's name.
         diagnosis: a word on the map, and the message behind it.
-        trust: how far the map can be trusted; None where that was not asked.
+        trust: a word on how far the map can be trusted, and the reasons behind it; None where that
+            was not asked.
     """
 
     target: int | None
@@ -64,7 +66,7 @@ class Facts:
     layout: tuple[str, ...]
     method: str
     diagnosis: Diagnosis
-    trust: str | None = None
+    trust: Trust | None = None
 
     @property
     def subject(self) -> str:
@@ -105,12 +107,18 @@ class Facts:
         ('cat (2)', 'score 7.5, p = 0.250', 'Grad-CAM, layer4', 'diagnosis: ok')
         """
         place = f"{self.title}, {self.place}"
-        return self.subject, self.numbers, place, f"diagnosis: {self.diagnosis}"
+        word = f"diagnosis: {self.diagnosis}"
+        if self.trust is not None:
+            word = f"{word}, check: {self.trust}"
+        return self.subject, self.numbers, place, word
 
     def plain(self) -> dict[str, object]:
         """The facts as plain data, for JSON: a score that is not finite is None."""
         message = self.diagnosis.message
-        return {**asdict(self), "score": finite(self.score), "message": message}
+        trust = None if self.trust is None else str(self.trust)
+        why = "" if self.trust is None else self.trust.message
+        told = {"message": message, "trust": trust, "why": why}
+        return {**asdict(self), "score": finite(self.score), **told}
 
 
 @dataclass(frozen=True)
@@ -202,6 +210,7 @@ def facts_of(
     method: str,
     *,
     multi_label: bool = False,
+    checks: Trusts | None = None,
 ) -> list[list[Facts]]:
     """The facts of each map, a list for each image; the arguments are `Explanation`'s fields."""
     rows = scores.detach().cpu().double().reshape(len(scores), -1).tolist()
@@ -209,16 +218,23 @@ def facts_of(
     for i, row in enumerate(rows):
         word = diagnosis[i]
         words = [word] if isinstance(word, Diagnosis) else word
+        checked = [None] * len(row) if checks is None else _listed(checks[i])
         numbers = [None] * len(row) if target is None else target[i].reshape(-1).tolist()
         own = None if logits is None else logits[i].detach().cpu()
         said = _said(numbers, row, own, labels, multi_label=multi_label)
         found.append(
             [
-                Facts(number, label, score, chance, side, layers, layouts, method, one)
-                for score, (number, label, chance, side), one in zip(row, said, words, strict=True)
+                Facts(number, label, score, chance, side, layers, layouts, method, one, trust)
+                for score, (number, label, chance, side), one, trust in zip(
+                    row, said, words, checked, strict=True
+                )
             ]
         )
     return found
+
+
+def _listed(word: Trust | Sequence[Trust]) -> list[Trust]:
+    return [word] if isinstance(word, Trust) else list(word)
 
 
 def _said(

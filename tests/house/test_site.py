@@ -22,7 +22,7 @@ from gradcam_hooks.apps.cli import app
 from scripts import docs_links, docs_pages
 
 ROOT = Path(__file__).resolve().parents[2]
-OTHERS = {"kinds.md", "coming.md", "audit.md", "metrics.md", "figures.md"}
+OTHERS = {"kinds.md", "coming.md", "audit.md", "check.md", "metrics.md", "figures.md"}
 """Their examples have tests of their own."""
 
 PAGES = sorted(

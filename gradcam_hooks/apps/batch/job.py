@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gradcam_hooks.comparing import compare
-from gradcam_hooks.errors import InputError
+from gradcam_hooks.errors import InputError, OptionError
 from gradcam_hooks.explainers import Explainer, Options, explainer
 from gradcam_hooks.images import Preprocess
 from gradcam_hooks.images.given import Prepare, PrepareSpec, View, as_prepare
@@ -32,6 +32,7 @@ from gradcam_hooks.models.presets import volume_channels
 from gradcam_hooks.results.comparison import Comparison
 from gradcam_hooks.results.drawing import Style
 from gradcam_hooks.targets import AllClasses, Target, TopK
+from gradcam_hooks.trust import checked  # noqa: F401  (what Explanation.check asks)
 from gradcam_hooks.version import version
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Job:
         fuse: how the maps of several layers become one; None for the method's own way.
         style: how the overlay is drawn.
         view: what of a scan is looked at.
+        check: whether each map is checked, `Explanation.check`; of one method.
     """
 
     loaded: LoadedModel
@@ -73,6 +75,11 @@ class Job:
     fuse: str | None = None
     style: Style = field(default_factory=Style)
     view: View = field(default_factory=View)
+    check: bool = False
+
+    def __post_init__(self) -> None:
+        if self.check and self.compares:
+            raise OptionError("a check is of the maps of one method; name one, or leave it out.")
 
     @cached_property
     def prepare(self) -> Prepare:
@@ -150,6 +157,7 @@ class Job:
             "fuse": self.fuse,
             "style": repr(self.style),
             "view": repr(self.view),
+            "check": self.check,
             **self._own_methods(),
         }
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]

@@ -26,10 +26,10 @@ _T = TypeVar("_T")
 class Record:
     """What is known of one picture: a line of `results.jsonl`.
 
-    Where several targets were asked, `target`, `target_label`, `score`, `diagnosis` and
-    `diagnosis_message` are lists, the highest score first. Where several methods were, these and
-    `method` are lists with an entry for each map, method by method. Where several layers were,
-    `layer` is a list. Numbers that are not finite are None.
+    Where several targets were asked, `target`, `target_label`, `score`, `diagnosis`,
+    `diagnosis_message`, `trust` and `trust_reasons` are lists, the highest score first. Where
+    several methods were, these and `method` are lists with an entry for each map, method by method.
+    Where several layers were, `layer` is a list. Numbers that are not finite are None.
 
     Attributes:
         file: the picture, as it was named.
@@ -46,6 +46,8 @@ class Record:
         method: the method's name.
         diagnosis: a word on the map; "ok" where nothing is wrong with it.
         diagnosis_message: the likely cause and the next step.
+        trust: what `check` said of the map, "trust", "doubt" or "do not trust"; None: not asked.
+        trust_reasons: why, in sentences.
         overlay: the picture with the map, relative to the folder of `results.jsonl`, with "/".
         geometry: which part of the picture the network saw; `Geometry.from_dict` takes it.
         run: a fingerprint of everything but the picture that decides the result.
@@ -69,6 +71,8 @@ class Record:
     method: str | list[str] | None = None
     diagnosis: str | list[str] | None = None
     diagnosis_message: str | list[str] | None = None
+    trust: str | list[str | None] | None = None
+    trust_reasons: str | list[str] | None = None
     overlay: str | None = None
     geometry: dict[str, list[int] | list[float]] | None = None
     run: str = ""
@@ -138,7 +142,9 @@ def record_of_all(several: Sequence[Explanation]) -> Record:
     def column(name: str) -> Any:
         return [value for one in records for value in _listed(getattr(one, name))]
 
-    names = ("target", "target_label", "score", "diagnosis", "diagnosis_message")
+    names = ["target", "target_label", "score", "diagnosis", "diagnosis_message"]
+    if any(one.trust is not None for one in records):
+        names += ["trust", "trust_reasons"]
     counts = [len(one.diagnoses) for one in records]
     methods = [
         str(one.method) for one, count in zip(records, counts, strict=True) for _ in range(count)
@@ -174,6 +180,8 @@ def record_of(explained: Explanation) -> Record:
         method=explained.method,
         diagnosis=column("diagnosis"),
         diagnosis_message=column("message"),
+        trust=column("trust", told if explained.trust is not None else []),
+        trust_reasons=column("why", told if explained.trust is not None else []),
     )
 
 

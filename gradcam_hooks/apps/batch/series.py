@@ -300,6 +300,8 @@ class Series:
             raise  # the layer's or the target's, which no other picture will change
         except Exception as error:  # the network is the user's code
             return error.with_traceback(None)  # its frames would keep the chunk's memory
+        if self.job.check:
+            explanation = explanation.check().explanation
         told = (words for one in ready for words in one.picture.told)
         self.notes.update(dict.fromkeys((*explanation.notes, *told)))
         return explanation.on(tuple(one.picture for one in ready))

@@ -96,6 +96,7 @@ def explain(
     method: flags.MethodNames = "gradcam",
     option: flags.MethodOptions = None,
     fuse: flags.Fuse = None,
+    check: flags.Checked = False,
     output: flags.OutputKey = None,
     image_dir: flags.ImageDir = None,
     preprocess: flags.PreprocessName = None,
@@ -137,6 +138,7 @@ def explain(
             fuse=fuse,
             style=options.read_style(alpha, opacity, colormap, caption=caption),
             view=options.read_view(window, slice),
+            check=check,
         )
         jobs = jobs_of(job, loaded, preprocess, fit, size, mean, std)
         explain_all(jobs, pictures, out, batch_size, max_pixels, again=force, truths=truths)

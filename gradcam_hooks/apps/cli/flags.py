@@ -181,6 +181,14 @@ Fuse: TypeAlias = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Checked: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--check",
+        help="Check each map: trust, doubt or do not trust, and why. Takes some 20 times as long.",
+        rich_help_panel=WHAT,
+    ),
+]
 OutputKey: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -113,6 +113,7 @@ function tellFacts() {
     const grid = `${panel.layer}, ${panel.method}${score}; ${panel.width} × ${panel.height} cells, `;
     rows.push([`Map${name}`, `${grid}largest at ${place}`]);
     if (panel.message) rows.push([`Doubt${name}`, `${panel.diagnosis}: ${panel.message}`]);
+    if (panel.trust) rows.push([`Check${name}`, `${panel.trust}: ${panel.why}`]);
   });
   const lines = rows.map(([term, text]) =>
     make("div", {}, make("dt", {}, term), make("dd", {}, make("bdi", {}, text))),
