@@ -19,6 +19,7 @@ from gradcam_hooks.apps.cli.audits import audit
 from gradcam_hooks.apps.cli.running import (
     chosen_pictures,
     explain_all,
+    job_of,
     jobs_of,
     loaded_model,
     loaded_models,
@@ -125,10 +126,8 @@ def explain(
         name, asked = options.read_model(model, weights), read_target(target)
         networks = options.read_networks(name, weights, against, against_model)
         loaded = loaded_models(networks, model_args, num_classes, labels, trust_pickle, device)
-        from gradcam_hooks.apps.batch.job import Job
-
-        job = Job(
-            next(iter(loaded.values())),
+        job = job_of(
+            loaded,
             "auto" if not layer else layer[0] if len(layer) == 1 else tuple(layer),
             asked,
             method=options.read_methods(method),

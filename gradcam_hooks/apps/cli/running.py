@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gradcam_hooks.apps.reported.running import Running
     from gradcam_hooks.models import LoadedModel
 
-__all__ = ["chosen_pictures", "explain_all", "jobs_of", "loaded_model", "loaded_models"]
+__all__ = ["chosen_pictures", "explain_all", "job_of", "jobs_of", "loaded_model", "loaded_models"]
 
 
 def chosen_pictures(
@@ -98,6 +98,13 @@ def loaded_models(
         title: loaded_model(name, weights, model_args, num_classes, labels, trust_pickle, device)
         for title, (name, weights) in networks.items()
     }
+
+
+def job_of(networks: Mapping[str, LoadedModel], *what: Any, **how: Any) -> Job:
+    """The job for the first of the networks; the rest is as `Job` takes it."""
+    from gradcam_hooks.apps.batch.job import Job
+
+    return Job(next(iter(networks.values())), *what, **how)
 
 
 def jobs_of(job: Job, networks: Mapping[str, LoadedModel], *words: Any) -> dict[str, Job]:
