@@ -12,6 +12,7 @@ torch.Size([1, 32, 32])
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,11 @@ else:  # so that type checkers know a name that is none
         if name == "__version__":
             globals()[name] = import_module("gradcam_hooks.version").version()
         if name not in globals():
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            # Python itself then adds the nearest name.
+            here = sys.modules[__name__]
+            raise AttributeError(
+                f"module {__name__!r} has no attribute {name!r}", name=name, obj=here
+            )
         return globals()[name]
 
 

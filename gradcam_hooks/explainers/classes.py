@@ -7,12 +7,12 @@ with the function's own options behind.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from torch import nn
 
-from gradcam_hooks.errors import MethodError
+from gradcam_hooks.errors import MethodError, OptionError
 from gradcam_hooks.explainers.explainer import Explainer
 from gradcam_hooks.methods import METHODS, Method, method_of
 from gradcam_hooks.models import LoadedModel
@@ -59,7 +59,25 @@ def explain(
     >>> mine.method, mine.maps.shape
     ('lambda', torch.Size([2, 32, 32]))
     """
-    return explainer(method, model, layer, **options)(image, target=target)
+    try:
+        made = explainer(method, model, layer, **options)
+    except OptionError as error:
+        raise OptionError(f"{error}{_of_forward(model, options)}") from None
+    return made(image, target=target)
+
+
+def _of_forward(model: object, options: Iterable[str]) -> str:
+    """What is to be said where options are inputs of the network."""
+    if not isinstance(model, nn.Module):
+        return ""
+    taken = inspect.signature(model.forward).parameters
+    inputs = ", ".join(f"{name}=..." for name in options if name in taken)
+    if not inputs:
+        return ""
+    return (
+        f" The forward of {type(model).__name__} takes it: further inputs are handed over in a "
+        f"block, with GradCAM(model, layer) as cam: cam(image, {inputs})."
+    )
 
 
 def explainer(

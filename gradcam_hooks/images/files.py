@@ -190,6 +190,9 @@ def is_dicom(given: Path | bytes | bytearray) -> bool:
 
 def nearest_file(path: Path) -> str:
     """`"; did you mean 'cat.png'?"` by the names beside `path`, or nothing."""
+    scheme, _, rest = path.as_posix().partition(":")
+    if len(scheme) > 1 and rest.startswith("/"):
+        return ": that is an address, and nothing is fetched here; download it and name the file"
     if not path.parent.is_dir():
         return f"; its folder '{path.parent}' does not exist either"
     names = [entry.name for entry in path.parent.iterdir()]

@@ -139,6 +139,8 @@ def ready(
     if isinstance(given, np.ndarray):
         from PIL import Image
 
+        if given.ndim == 3 and given.shape[-1] not in (3, 4):
+            raise InputError(_no_rgb(given))
         given = Image.fromarray(given)
     if is_scan(given):
         scan = given if isinstance(given, Scan) else load_scan(given, max_pixels=max_pixels)
@@ -156,6 +158,19 @@ def ready(
         raise AssertionError("a picture is no scan")
     pixels, geometry = prepare(image)
     return pixels, Picture(image, geometry)
+
+
+def _no_rgb(given: np.ndarray) -> str:
+    told = f"a picture is an array (height, width, 3) or (height, width), not {given.shape}. "
+    if given.shape[0] in (3, 4):
+        return f"{told}Its channels are first: pass array.transpose(1, 2, 0)."
+    if 1 in (given.shape[0], given.shape[-1]):
+        return f"{told}Pass array{'[0]' if given.shape[0] == 1 else '[..., 0]'}."
+    return (
+        f"{told}What has other bands goes in as the network takes it, such as "
+        "torch.from_numpy(array).float() with the batch and the channels first; several pictures "
+        "are a list of arrays."
+    )
 
 
 def prepared(given: object, prepare: Prepare) -> tuple[Tensor, tuple[Pictured, ...]]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gradcam_hooks.errors import DeviceError, GradientError, InputError
 from gradcam_hooks.network.along import Along, taken
+from gradcam_hooks.network.misfits import check_no_loader
 from gradcam_hooks.network.places import Given, ImageSpec, Place, find_place, image_at
 from gradcam_hooks.network.tree import Path, children, mapped, rebuilt, tensors
 
@@ -71,6 +72,7 @@ class Inputs:
         >>> Inputs.of(nn.Flatten(), [left, right], {}, image=1).place.path
         (0, 1)
         """
+        check_no_loader(args)
         given = mapped((tuple(args), dict(kwargs)), _plain)
         place = find_place(given, model, image, rank)
         _check_model(given, model)

@@ -8,7 +8,7 @@ speaks of layers by name alone.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import torch
@@ -68,7 +68,9 @@ def find(model: nn.Module, layer: LayerSpec) -> list[str]:
     ['0', '1']
     """
     modules = named(model)
-    specs = [layer] if isinstance(layer, str | nn.Module) else list(layer)
+    given: object = layer
+    alone = isinstance(given, str | nn.Module | torch.Tensor) or not isinstance(given, Iterable)
+    specs: list[object] = [given] if alone else list(layer)  # type: ignore[arg-type]  # iterable
     if not specs:
         raise LayerNotFound(f"an empty list names no layer. {_HOW_TO_LIST}")
     found: dict[int, str] = {}
@@ -78,9 +80,7 @@ def find(model: nn.Module, layer: LayerSpec) -> list[str]:
     return list(found.values())
 
 
-def _matches(
-    model: nn.Module, modules: Mapping[str, nn.Module], spec: str | nn.Module
-) -> list[str]:
+def _matches(model: nn.Module, modules: Mapping[str, nn.Module], spec: object) -> list[str]:
     kind = type(model).__name__
     if isinstance(spec, nn.Module):
         for name, module in modules.items():
@@ -91,9 +91,7 @@ def _matches(
             f"Take it from the model itself, as in model.layer4. {_HOW_TO_LIST}"
         )
     if not isinstance(spec, str):
-        raise LayerNotFound(
-            f"a layer is a dotted name, a glob or a module, not {type(spec).__name__}: {spec!r}"
-        )
+        raise LayerNotFound(_no_layer(spec))
     if spec in modules:
         return [spec]
     if any(mark in spec for mark in "*?["):
@@ -106,6 +104,16 @@ def _matches(
     if mark and name in modules:  # as results write it
         raise LayerNotFound(f"{spec!r} is a call of {name!r}: pass layer={name!r}, call={call}.")
     raise LayerNotFound(f"no layer {spec!r} in {kind}{_nearest(spec, modules)} {_HOW_TO_LIST}")
+
+
+def _no_layer(given: object) -> str:
+    told = f"a layer is a dotted name, a glob or a module, not {type(given).__name__}"
+    if isinstance(given, torch.Tensor):
+        return (
+            f"{told} {tuple(given.shape)}. A network's second input is handed over in a block: "
+            "with GradCAM(model) as cam: cam(image, second)."
+        )
+    return f"{told}: {given!r}. {_HOW_TO_LIST}"
 
 
 def _glob(pattern: Sequence[str], parts: Sequence[str]) -> bool:

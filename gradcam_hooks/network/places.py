@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -71,12 +72,40 @@ def find_place(given: Given, model: nn.Module, spec: ImageSpec, rank: int | None
     if rank is None and len(series) == 1 and _axes(model) is not None:
         return Place((*way, *series[0]))  # samples, (batch, time), of which the network makes more
     shapes = [_shape(one) for one in tensors(within)]
+    came = ", ".join(shapes) or _no_tensor(within)
     wanted = "(batch, channels, *space)" if rank is None else f"of {rank} axes"
     raise InputError(
         f"among the inputs{'' if spec is None else f' in image={spec!r}'} there is no image: a "
         f"floating-point tensor {wanted} is needed, and what came is "
-        f"{', '.join(shapes) or 'no tensor at all'}."
+        f"{came}.{_next_step(within)}"
     )
+
+
+def _no_tensor(given: object) -> str:
+    """What came where no tensor did, in words."""
+    arrays = [one for _, one in walk(given) if isinstance(one, np.ndarray)]
+    if arrays:
+        return ", ".join(f"a NumPy array {one.shape} {one.dtype}" for one in arrays)
+    args = given[0] if isinstance(given, tuple) and given and isinstance(given[0], tuple) else ()
+    kinds = f" ({', '.join(type(one).__name__ for one in args)})" if args else ""
+    return f"no tensor at all{kinds}"
+
+
+def _next_step(given: object) -> str:
+    """How what came becomes an image, where that is known."""
+    parts = [part for _, part in walk(given)]
+    if any(isinstance(one, np.ndarray) for one in parts):
+        return (
+            " A picture is an array (height, width, 3) of uint8 from 0 to 255; what is ready for "
+            "the network is torch.from_numpy(array).float(), with the batch and the channels first."
+        )
+    if any(isinstance(one, Tensor) and one.ndim >= 3 for one in parts):
+        return (
+            " Make it as in training, such as images.float() / 255 and then the mean and the "
+            "standard deviation; or pass the path, or a uint8 array (height, width, 3), which is "
+            "made ready."
+        )
+    return ""
 
 
 _SAMPLES = 64

@@ -2,17 +2,21 @@
 
 Some of what a model does works in its own use and not while it is explained: gradients are off
 ahead of the layer and on behind it. PyTorch's words for that name neither the model nor what to
-do, so here they are told as the library's errors. Knows modules and messages; no hook, no layer.
+do, so here they are told as the library's errors, as is what does not fit it of the inputs.
+Knows modules and messages; no hook, no layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from traceback import walk_tb
 
 from torch import Tensor, nn
 
 from gradcam_hooks.errors import GradCamHooksError, GradientError, InputError
+from gradcam_hooks.network.inputs import Inputs
+from gradcam_hooks.network.misfits import misfit
 from gradcam_hooks.network.tree import drawn, tensors
 
 __all__ = ["refusals_told"]
@@ -24,8 +28,7 @@ def refusals_told(model: nn.Module, args: Sequence[object] = ()) -> Iterator[Non
 
     Args:
         model: the network.
-        args: what its forward is called with; where it cannot take a list or a dict that stands
-            there, such as a DataLoader's batch with its labels, that is told.
+        args: what it is run with; where its forward fails on them, what does not fit is told.
 
     Raises:
         GradientError, InputError: with what the model does, and what to do.
@@ -34,13 +37,12 @@ def refusals_told(model: nn.Module, args: Sequence[object] = ()) -> Iterator[Non
         yield
     except GradCamHooksError:
         raise
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         told = _told(str(error), type(error).__name__, model)
-        if told is None:
-            raise
-        raise told from error
-    except (TypeError, AttributeError) as error:
-        told = _not_taken(error, model, args)
+        if told is None and _in_forward(error):
+            told = misfit(model, args, error)
+            if told is None and isinstance(error, TypeError | AttributeError):
+                told = _not_taken(error, model, args)
         if told is None:
             raise
         raise told from error
@@ -60,6 +62,11 @@ def _not_taken(
         "takes: of a DataLoader's batch the images alone, as in images, labels = batch or "
         "batch['image']; of a list of pictures torch.stack(pictures)."
     )
+
+
+def _in_forward(error: Exception) -> bool:
+    """Whether the network raised it, rather than a target or a method."""
+    return any(frame.f_code is Inputs.call.__code__ for frame, _ in walk_tb(error.__traceback__))
 
 
 def _told(words: str, kind: str, model: nn.Module) -> GradCamHooksError | None:
