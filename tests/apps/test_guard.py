@@ -193,8 +193,9 @@ def explained(page: str, path: str, session: str = "a") -> str:
     import httpx
 
     config = httpx.get(f"{page}/config").json()
-    drop = next(one for one in config["dependencies"] if len(one["inputs"]) == 5)
-    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "0", "gradcam", 0.5, "viridis"]
+    drop = next(one for one in config["dependencies"] if len(one["inputs"]) == 6)
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    data = [file, None, "0", "gradcam", 0.5, "viridis"]
     asked = {"data": data, "fn_index": drop["id"], "session_hash": session}
     httpx.post(f"{page}/gradio_api/queue/join", json=asked).raise_for_status()
     told = ""

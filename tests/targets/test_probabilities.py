@@ -115,7 +115,7 @@ def test_the_class_explained_is_in_the_result() -> None:
     for make in ALL:
         assert torch.equal(gh.explain(net, x, "0", target=make()).target, predicted)
         assert gh.explain(net, x, "0", target=make([1, 4])).target.tolist() == [1, 4]
-    named = gh.explain(net, x, "0", target=gh.ReST("b"), labels="abcde")
+    named = gh.explain(net, x, "0", target=gh.ReST("b"), labels=list("abcde"))
     assert named.target.tolist() == [1, 1]
 
 

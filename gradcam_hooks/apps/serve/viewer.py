@@ -145,8 +145,12 @@ class Viewer:
         pixels = torch.randn(
             (1, *input_shape(self.prepare)), generator=torch.Generator().manual_seed(0)
         ).to(self._like)
-        with _told("the network fails on an input of " + _size(self.prepare)):
-            return survey(self.loaded.model, pixels, output=self.output)
+        what = "the network fails on an input of " + _size(self.prepare)
+        with _told(what):
+            try:
+                return survey(self.loaded.model, pixels, output=self.output)
+            except InputError as error:  # what does not fit it, told
+                raise ModelError(f"{what}: {error}") from error
 
     @property
     def _like(self) -> torch.Tensor:
