@@ -20,7 +20,6 @@ __all__ = [
     "leaving",
     "merged",
     "spectrum",
-    "stability",
 ]
 
 NEIGHBOURS = 7
@@ -86,18 +85,17 @@ def count_of(values: Tensor) -> int:
     return int((raised[1:] / raised[:-1]).argmax()) + 1
 
 
-def groups(points: Tensor, generator: torch.Generator, count: int | None = None) -> Tensor:
-    """The group of each point, numbers from 0, ``(n,)``.
+def groups(points: Tensor, generator: torch.Generator) -> Tensor:
+    """The group of each point, numbers from 0, ``(n,)``; how many, the eigenvalues tell.
 
     Args:
         points: ``(n, numbers)``, ``MOST`` at most.
         generator: draws the starts.
-        count: how many; by default as many as `count_of` the eigenvalues tells.
     """
     if len(points) < 3:
         return torch.zeros(len(points), dtype=torch.long)
     values, vectors = spectrum(graph(points))
-    k = count_of(values) if count is None else min(count, len(points) - 1)
+    k = count_of(values)
     return _means(vectors[:, :k], k, generator)
 
 
@@ -204,26 +202,3 @@ def leaving(weights: Tensor, members: Tensor) -> float:
     whole = float(weights[members].sum())
     rest = float(weights.sum()) - whole
     return (whole - inside) / max(1e-12, min(whole, rest))
-
-
-def stability(
-    points: Tensor, own: Tensor, generator: torch.Generator, rounds: int = 10, share: float = 0.8
-) -> list[float]:
-    """How surely each group comes again when a part of the points is left out.
-
-    Returns:
-        For each group the mean, over the rounds, of the best Jaccard index it has with a group
-        of the points that are left; Hennig (2007) takes 0.75 for stable.
-    """
-    k = int(own.max()) + 1
-    found = torch.zeros(rounds, k, dtype=torch.float64)
-    for i in range(rounds):
-        kept = torch.randperm(len(points), generator=generator)[: max(3, int(share * len(points)))]
-        again, before = groups(points[kept], generator, k), own[kept]
-        for group in range(k):
-            here = before == group
-            for other in range(k):
-                there = again == other
-                both = float((here & there).sum()) / max(1.0, float((here | there).sum()))
-                found[i, group] = max(float(found[i, group]), both)
-    return [float(one) for one in found.mean(0)]

@@ -250,7 +250,6 @@ def _strategy(
         place=mean.view(SIDE, SIDE),
         concentration=together,
         leaves=group.leaves,
-        stability=float("nan"),
         middle=tuple(near[:_SHOWN]),
         edge=tuple(near[::-1][:_SHOWN]),
     )

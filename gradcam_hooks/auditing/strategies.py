@@ -75,7 +75,6 @@ class Strategy:
         place: the mean of the maps' places, ``(8, 8)``, with the sum 1.
         concentration: how far its maps look at one place, from 0 to 1.
         leaves: the share of its edges in the graph that lead out of it.
-        stability: how surely it is found again in a part of the pictures; NaN where not asked.
         middle: the members nearest its middle.
         edge: the members farthest from it.
     """
@@ -93,7 +92,6 @@ class Strategy:
     place: Tensor
     concentration: float
     leaves: float
-    stability: float
     middle: tuple[int, ...]
     edge: tuple[int, ...]
 
