@@ -31,7 +31,8 @@ class Proof:
         covered_elsewhere: the same, when as much was covered at a random place.
         put: how many of its regions were put onto pictures of other classes.
         pasted: of those pictures, which became the region's class.
-        pasted_elsewhere: the same of regions from a random place of its pictures.
+        pasted_elsewhere: the same of regions from a random place of its pictures; NaN where the
+            regions took the place of what the others look at.
         pasted_others: the same of the regions of other pictures of the same classes; NaN where
             there are none.
         more: how much oftener its regions did that than those others, class by class; NaN where
@@ -208,18 +209,22 @@ def told(
     """
     called = classes[0] if len(classes) == 1 else f"{len(classes)} classes"
     parts = [f"{count:,} of {total:,} pictures ({count / total:.0%}, called {called}) {looks_at}."]
-    if proof.tried:
-        parts.append(
-            f"Covering it changes {proof.covered:.0%} of {proof.tried} answers, covering as much "
-            f"elsewhere {proof.covered_elsewhere:.0%}."
-        )
-    if proof.put:
-        what = "in the place of what they look at" if proof.replaced else "beside what they look at"
-        line = (
-            f"Put onto pictures of other classes, {what}, it makes {proof.pasted:.0%} of them the "
-            f"class it came from; a random part of the same pictures {proof.pasted_elsewhere:.0%}"
-        )
-        if not math.isnan(proof.pasted_others):
-            line += f", the regions of the class's other pictures {proof.pasted_others:.0%}"
-        parts.append(f"{line}.")
+    covered = [
+        (f"Covering it changes {{}} of {proof.tried} answers", proof.covered),
+        ("covering as much elsewhere {}", proof.covered_elsewhere),
+    ]
+    what = "in the place of what they look at" if proof.replaced else "beside what they look at"
+    put = [
+        (
+            f"Put onto pictures of other classes, {what}, it makes {{}} of them the class it came "
+            "from",
+            proof.pasted,
+        ),
+        ("a random part of the same pictures {}", proof.pasted_elsewhere),
+        ("the regions of the class's other pictures {}", proof.pasted_others),
+    ]
+    for asked, shares in ((proof.tried, covered), (proof.put, put)):
+        known = [words.format(f"{share:.0%}") for words, share in shares if not math.isnan(share)]
+        if asked and known:
+            parts.append(f"{', '.join(known)}.")
     return " ".join(parts)

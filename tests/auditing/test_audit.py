@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 import gradcam_hooks as gh
 from gradcam_hooks.apps import demo
 from gradcam_hooks.apps.demo.show import show
-from gradcam_hooks.auditing.strategies import where
+from gradcam_hooks.auditing.strategies import Proof, told, where
 from scripts.bench_audit import jaccard
 from tests.support.shortcuts import Marked, pictures
 
@@ -78,6 +78,7 @@ def test_the_demo_ends_with_what_an_audit_of_its_pictures_says(tmp_path: Path) -
     words = " ".join(" ".join(show(tmp_path)).split())
     assert "Audit of honest: Nothing suspect was found in 8 pictures." in words
     assert "Audit of fooled: Suspect: 8 of 8 pictures (100%, called 8 classes) look at the" in words
+    assert "nan" not in words.replace("%", " ").split()
 
 
 def demo_pictures() -> torch.Tensor:
@@ -93,6 +94,15 @@ def demo_pictures() -> torch.Tensor:
         images.append(draw(rng, label, 64, tag=None if number % 3 else label).image)
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
     return (pixels - 0.5) / 0.25
+
+
+def test_what_was_not_tried_is_not_told() -> None:
+    proof = Proof(tried=8, covered=0.5, covered_elsewhere=0.0, put=8, pasted=1.0, replaced=True)
+    assert told(8, 8, "look at the lower left", proof, ["a"]) == (
+        "8 of 8 pictures (100%, called a) look at the lower left. Covering it changes 50% of 8 "
+        "answers, covering as much elsewhere 0%. Put onto pictures of other classes, in the place "
+        "of what they look at, it makes 100% of them the class it came from."
+    )
 
 
 def test_what_may_be_given(tmp_path: Path) -> None:
