@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gradcam_hooks.network.hooking import hooked
+from gradcam_hooks.network.modules import every
 
 __all__ = ["Placement", "watched"]
 
@@ -54,8 +55,8 @@ class Placement:
         at = (middles - start) / (stop - start)
         inside = (at > 0) & (at < 1)
         cell = (at * cells - 0.5).clamp(0, cells - 1)
-        every = torch.arange(cells, dtype=torch.float64, device=like.device)[:, None]
-        return ((1 - (every - cell).abs()).clamp_min(0) * inside).to(like.dtype)
+        cells_at = torch.arange(cells, dtype=torch.float64, device=like.device)[:, None]
+        return ((1 - (cells_at - cell).abs()).clamp_min(0) * inside).to(like.dtype)
 
 
 @contextmanager
@@ -67,8 +68,8 @@ def watched(model: nn.Module) -> Iterator[list[Placement]]:
         images = output[0]  # type: ignore[index]  # torchvision's ImageList and the targets
         seen.append(_padded(tuple(images.tensors.shape[2:]), tuple(images.image_sizes[0])))
 
-    every = model.modules()
-    resizing = [one for one in every if type(one).__name__ == "GeneralizedRCNNTransform"]
+    kinds = ((one, type(one).__name__) for one in every(model))
+    resizing = [one for one, kind in kinds if kind == "GeneralizedRCNNTransform"]
     if not resizing:
         yield seen
         return

@@ -93,7 +93,9 @@ class Buffers:
 def _found(buffer: Tensor) -> _Found:
     memory = buffer.data
     place = memory.data_ptr() if _plain(memory) else None
-    flat = memory.view(-1) if place is not None and memory.is_contiguous() else memory
+    flat = memory
+    if memory.ndim != 1 and place is not None and memory.is_contiguous():
+        flat = memory.view(-1)
     return _Found(buffer, memory, buffer.requires_grad, place, flat)
 
 

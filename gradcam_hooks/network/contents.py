@@ -24,7 +24,8 @@ __all__ = ["Contents"]
 _Container: TypeAlias = "dict[Any, object] | list[object] | set[object] | deque[object]"
 
 _HOLDING = ("_parameters", "_buffers", "_modules")
-_EVERY = frozenset(vars(nn.Module())) - set(_HOLDING)
+_KNOWN = frozenset(vars(nn.Module()))
+_EVERY = _KNOWN - set(_HOLDING)
 """The attributes that any module has, and that hold nothing of its own."""
 
 
@@ -42,8 +43,14 @@ class Contents:
         # There are thousands, and next to none has changed: all are compared in one go.
         self._keys, self._values = self._now()
         self._counts = list(map(len, self._held))
-        own = chain.from_iterable(map(_own, self._held))
-        self._containers, tensors = _reached(own, _parts)
+        # Of the parts that any module has it is known what they hold.
+        known = [held[name] for held in self._held for name in _HOLDING if name in held]
+        own = [
+            value
+            for key, value in zip(self._keys, self._values, strict=True)
+            if type(value) not in _PLAIN and key not in _KNOWN
+        ]
+        self._containers, tensors = _reached(own, _parts, known)
         self._dicts = [one for one in self._containers if isinstance(one, dict)]
         self._sizes = list(map(len, self._containers))
         self._inside = self._inside_now()
@@ -137,14 +144,6 @@ class _Kept:
 
 
 _NOTHING = object()
-_FIRST = tuple(vars(nn.Module()))
-
-
-def _own(held: dict[str, object]) -> Iterable[object]:
-    """The attributes of a module's own: as a rule all behind those that any module has."""
-    if tuple(islice(held, len(_FIRST))) == _FIRST:
-        return (*islice(held.values(), len(_FIRST), None), *(held[name] for name in _HOLDING))
-    return [held[name] for name in held.keys() - _EVERY]
 
 
 _CONTAINERS = frozenset((dict, OrderedDict, defaultdict, Counter, list, set, deque))
@@ -157,10 +156,15 @@ def _is_container(value: object) -> TypeGuard[_Container]:
 
 
 def _reached(
-    values: Iterable[object], parts: Callable[[_Container], Iterable[object]]
+    values: Iterable[object],
+    parts: Callable[[_Container], Iterable[object]],
+    known: Iterable[_Container] = (),
 ) -> tuple[list[_Container], list[Tensor]]:
-    """The containers and the tensors among these, and in the containers at any depth."""
-    containers, tensors = dict[int, _Container](), list[Tensor]()
+    """The containers and the tensors among these, and in the containers at any depth.
+
+    With those containers that are ``known``, into which nobody looks.
+    """
+    containers, tensors = {id(one): one for one in known}, list[Tensor]()
     empty = set(_PLAIN)
     todo = [one for one in values if type(one) not in empty]
     while todo:

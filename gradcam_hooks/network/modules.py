@@ -16,7 +16,7 @@ from torch import nn
 
 from gradcam_hooks.errors import LayerNotFound
 
-__all__ = ["LayerSpec", "describe", "find", "hookable", "named", "unwrap"]
+__all__ = ["LayerSpec", "describe", "every", "find", "hookable", "named", "unwrap"]
 
 LayerSpec = str | nn.Module | Sequence[str | nn.Module]
 """How a layer is named: dotted name, glob, the module itself, or a list of these."""
@@ -27,6 +27,22 @@ _HOW_TO_LIST = "gradcam_hooks.layers(model, x) lists those that ran."
 def named(model: nn.Module) -> dict[str, nn.Module]:
     """Every module by its dotted name, a shared module under each of its names."""
     return dict(model.named_modules(remove_duplicate=False))
+
+
+def every(model: nn.Module) -> list[nn.Module]:
+    """The model and all modules in it, each once; what ``model.modules()`` gives, in no order.
+
+    It is asked for at every call, of networks with hundreds of modules: without generators in
+    generators it takes a fifth of the time.
+    """
+    found = {id(model): model}
+    todo = [model]
+    while todo:
+        for part in todo.pop()._modules.values():
+            if part is not None and id(part) not in found:
+                found[id(part)] = part
+                todo.append(part)
+    return [*found.values()]
 
 
 def hookable(model: nn.Module) -> dict[str, nn.Module]:

@@ -175,6 +175,8 @@ class _Code:
 _CODES: WeakKeyDictionary[type, _Code] = WeakKeyDictionary()
 _STORE, _SUBSCRIPT = opcode.opmap["STORE_ATTR"], opcode.opmap["STORE_SUBSCR"]
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_OWN_CODE = ("_forward_pre_hooks", "_forward_hooks", "forward")
+"""Attributes in which one module may have code that others of its class do not have."""
 _MOST = 256
 """Functions that are looked at for a class."""
 _HARMLESS = frozenset(
@@ -192,11 +194,14 @@ def may_write(modules: Sequence[nn.Module]) -> bool:
     if any(code.anything for code in codes.values()):
         return True
     named = {kind for kind, code in codes.items() if code.names}
+    embeddings = {kind for kind in codes if issubclass(kind, _EMBEDDINGS)}
     for module in modules:
         held, kind = vars(module), type(module)
-        if kind in named and codes[kind].attributes & held["_parameters"].keys():
+        if kind in embeddings and held.get("max_norm") is not None:
             return True
-        if held.get("max_norm") is not None and isinstance(module, _EMBEDDINGS):
+        if not (kind in named or any(map(held.get, _OWN_CODE))):
+            continue
+        if kind in named and codes[kind].attributes & held["_parameters"].keys():
             return True
         own = [*held["_forward_pre_hooks"].values(), *held["_forward_hooks"].values()]
         own += [held["forward"]] if "forward" in held else []

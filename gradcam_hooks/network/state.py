@@ -22,6 +22,7 @@ from gradcam_hooks.network.chance import Chance
 from gradcam_hooks.network.contents import Contents
 from gradcam_hooks.network.holding import Held
 from gradcam_hooks.network.modes import Modes
+from gradcam_hooks.network.modules import every
 from gradcam_hooks.network.parameters import Guard, may_write, put_back
 from gradcam_hooks.network.switches import CUDNN_OFF, switched
 
@@ -44,7 +45,7 @@ def untouched(model: nn.Module, work: Callable[[], _T]) -> _T:
 
 class _Untouched(Block):
     def __init__(self, model: nn.Module) -> None:
-        modules = {id(module): module for module in model.modules()}
+        modules = {id(module): module for module in every(model)}
         self._chance = Chance()
         self._blocks: list[Block] = [Held(modules, _Evaluating)]
         if recurrent_on_cuda(modules.values()):
