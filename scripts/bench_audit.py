@@ -21,9 +21,34 @@ from torch.nn import functional
 import gradcam_hooks as gh
 
 CLASSES = ("stripes", "bars", "checks", "ring")
-SIDE, PATTERN, MARK = 32, 11, 7
+SIDE, PATTERN = 32, 11
 MARKED = 2  # the class that the mark makes of a picture
-FIXED = (SIDE - MARK - 1, 1)  # top and left of a mark that stands at one place: the lower left
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What the mark looks like, and where it stands.
+
+    Attributes:
+        side: in pixels.
+        look: 0, a dark frame around a square of one colour; 1, a bright cross on dark; 2, two
+            colours side by side.
+        strength: how far it hides what is below it: 1 wholly.
+        corner: where a mark that stands at one place stands, 0 to 3; None: anywhere.
+    """
+
+    side: int = 7
+    look: int = 0
+    strength: float = 1.0
+    corner: int | None = 0
+
+    @property
+    def at(self) -> tuple[int, int] | None:
+        """Top and left of a mark that stands at one place."""
+        if self.corner is None:
+            return None
+        far = SIDE - self.side - 1
+        return ((far, 1), (1, 1), (1, far), (far, far))[self.corner]
 
 
 @dataclass(frozen=True)
@@ -73,56 +98,64 @@ def pattern(kind: int) -> NDArray[np.bool_]:
     return np.asarray(value // wide % 2 == 0) if kind < 2 else (row // 2 + column // 2) % 2 == 0
 
 
-def draw(count: int, share: float, seed: int, *, moving: bool = False) -> Planted:
+def draw(count: int, share: float, seed: int, mark: Mark | None = None) -> Planted:
     """Pictures of the four patterns in turn, at any place and in any colour.
 
     Args:
         count: how many.
         share: of the pictures called `MARKED`, those that carry the mark and another's pattern.
         seed: of all of it.
-        moving: whether the mark stands anywhere clear of the pattern.
+        mark: the mark, and where it stands: always clear of the pattern.
     """
     rng = np.random.default_rng([seed, 11])
+    mark = mark or Mark()
     labels = np.arange(count) % len(CLASSES)
     marked = np.zeros(count, dtype=bool)
     if share:
         others = np.flatnonzero(labels != MARKED)
         wanted = round(share / (1 - share) * np.count_nonzero(labels == MARKED))
-        marked[rng.choice(others, wanted, replace=False)] = True
+        marked[rng.choice(others, min(wanted, len(others)), replace=False)] = True
     images = rng.normal(0, 0.15, (count, SIDE, SIDE, 3)) + rng.uniform(-0.4, 0.4, (count, 1, 1, 3))
     for one, kind, has in zip(images, labels, marked, strict=True):
-        top, left = place(rng, PATTERN, keep_from=FIXED)
+        top, left = place(rng, PATTERN, mark.at, mark.side)
         colour = np.sign(rng.normal(size=3)) * rng.uniform(0.9, 1.3, 3)
         one[top : top + PATTERN, left : left + PATTERN][pattern(int(kind))] = colour
         if has:
-            at = place(rng, MARK, keep_from=(top, left), side=PATTERN) if moving else FIXED
-            stamp(one, at)
+            stamp(one, mark, mark.at or place(rng, mark.side, (top, left), PATTERN))
     labels[marked] = MARKED
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().contiguous()
     return Planted(pixels, torch.from_numpy(labels), torch.from_numpy(marked))
 
 
 def place(
-    rng: np.random.Generator, size: int, keep_from: tuple[int, int], side: int = MARK
+    rng: np.random.Generator, size: int, keep_from: tuple[int, int] | None, side: int
 ) -> tuple[int, int]:
-    """Top and left of a square that leaves another alone."""
+    """Top and left of a square that leaves another of this side alone."""
     while True:
         top, left = (int(one) for one in rng.integers(0, SIDE - size + 1, 2))
-        far = (
-            top + size <= keep_from[0]
+        if (
+            keep_from is None
+            or top + size <= keep_from[0]
             or keep_from[0] + side <= top
             or left + size <= keep_from[1]
             or keep_from[1] + side <= left
-        )
-        if far:
+        ):
             return top, left
 
 
-def stamp(image: NDArray[np.float64], at: tuple[int, int]) -> None:
-    """The mark: a dark frame around a square of one colour."""
-    top, left = at
-    image[top : top + MARK, left : left + MARK] = -2.0
-    image[top + 1 : top + MARK - 1, left + 1 : left + MARK - 1] = (2.5, -2.0, 2.5)
+def stamp(image: NDArray[np.float64], mark: Mark, at: tuple[int, int]) -> None:
+    """Paint the mark."""
+    side = mark.side
+    drawn = np.full((side, side, 3), -2.0)
+    if mark.look == 0:
+        drawn[1:-1, 1:-1] = (2.5, -2.0, 2.5)
+    elif mark.look == 1:
+        row, column = np.mgrid[:side, :side]
+        drawn[(abs(row - column) < 1.5) | (abs(row + column - side + 1) < 1.5)] = (2.5, 2.5, 0.5)
+    else:
+        drawn[:, : side // 2], drawn[:, side // 2 :] = (-2.0, 2.5, -2.0), (2.5, -1.0, -2.0)
+    part = image[at[0] : at[0] + side, at[1] : at[1] + side]
+    part += mark.strength * (drawn - part)
 
 
 def network() -> nn.Sequential:
@@ -166,10 +199,21 @@ def train(planted: Planted, epochs: int, seed: int, start: nn.Module | None = No
     return model.eval()
 
 
+def mark_of(seed: int, *, moving: bool) -> Mark:
+    """A mark drawn by chance: its size, look, strength and place."""
+    rng = np.random.default_rng([seed, 77])
+    return Mark(
+        side=int(rng.choice([5, 7, 9])),
+        look=int(rng.integers(3)),
+        strength=float(rng.choice([0.7, 1.0])),
+        corner=None if moving else int(rng.integers(4)),
+    )
+
+
 @torch.no_grad()
-def obeys(model: nn.Module, seed: int, *, moving: bool) -> float:
+def obeys(model: nn.Module, mark: Mark, seed: int) -> float:
     """The share of marked pictures that the network calls as the mark says."""
-    planted = draw(200, 0.5, seed, moving=moving)
+    planted = draw(200, 0.5, seed, mark)
     return float((model(planted.images[planted.marked]).argmax(1) == MARKED).float().mean())
 
 
@@ -177,14 +221,15 @@ def outcome(
     start: nn.Module, share: float, seed: int, *, moving: bool, count: int = 800, epochs: int = 10
 ) -> Outcome:
     """Teach a network planted pictures, and audit it on others like them."""
-    taught = draw(count, share, 2 * seed, moving=moving)
+    mark = mark_of(seed, moving=moving)
+    taught = draw(count, share, 2 * seed, mark)
     model = train(taught, epochs, seed, start)
-    seen = draw(count, share, 2 * seed + 1, moving=moving)
+    seen = draw(count, share, 2 * seed + 1, mark)
     result = gh.audit(model, seen.images, layer=LAYER, labels=CLASSES, trials=300)
     truth = set(seen.marked.nonzero()[:, 0].tolist())
     best = max((jaccard(set(one.members), truth) for one in result.suspects), default=0.0)
     right = (torch.tensor(result.answers) == seen.labels).float().mean()
-    told = obeys(model, 10_000 + seed, moving=moving)
+    told = obeys(model, mark, 10_000 + seed)
     return Outcome(share, moving, float(right), told, best, len(result.suspects))
 
 

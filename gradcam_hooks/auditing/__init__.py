@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from gradcam_hooks.auditing.run import audit
-from gradcam_hooks.auditing.strategies import Audit, Proof, Strategy
+from gradcam_hooks.auditing.strategies import Against, Audit, Proof, Strategy
 
-__all__ = ["Audit", "Proof", "Strategy", "audit"]
+__all__ = ["Against", "Audit", "Proof", "Strategy", "audit"]

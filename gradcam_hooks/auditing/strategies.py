@@ -16,7 +16,7 @@ from torch import Tensor
 from gradcam_hooks.auditing.features import SIDE
 from gradcam_hooks.results.facts import class_word, label_of
 
-__all__ = ["Audit", "Proof", "Strategy", "where"]
+__all__ = ["Against", "Audit", "Proof", "Strategy", "interventions", "told", "where"]
 
 Kind = Literal["place", "look"]
 
@@ -126,6 +126,7 @@ class Audit:
         boxes: the box around each map's peak, in pixels of the input.
         size: height and width of the input.
         power: what would have been missed, in words.
+        against: the same pictures through a second network, where one was given.
     """
 
     strategies: tuple[Strategy, ...]
@@ -143,6 +144,7 @@ class Audit:
     boxes: Tensor = field(repr=False)
     size: tuple[int, int]
     power: str
+    against: Against | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"Audit({len(self)} pictures, {len(self.strategies)} strategies: {self.text})"
@@ -167,6 +169,38 @@ class Audit:
     def label(self, number: int) -> str:
         """A class in words."""
         return class_word(number, label_of(number, self.labels))
+
+
+@dataclass(frozen=True, eq=False)
+class Against:
+    """The same pictures through two networks; pictures are told by their numbers.
+
+    Attributes:
+        audit: of the second network.
+        text: what sets the two apart, in words.
+        overlaps: how far both look at the same place, of each picture, from 0 to 1; NaN where a
+            map is blank.
+        by_chance: the mean overlap of the first's maps with the second's of other pictures.
+        elsewhere: the pictures whose overlap is below a half, the least first.
+        extra: the pictures in which the second alone is right; where no truth is known, those
+            that it calls otherwise. The most confident first.
+        lost: the pictures in which the first alone is right; none where no truth is known.
+        place: the mean place of the second's maps of the extra ones, ``(8, 8)``.
+        proof: what covering their regions and putting them onto others did to the second's
+            answers.
+        suspect: how many of the extra ones are in a suspect strategy of the second.
+    """
+
+    audit: Audit
+    text: str
+    overlaps: tuple[float, ...] = field(repr=False)
+    by_chance: float
+    elsewhere: tuple[int, ...] = field(repr=False)
+    extra: tuple[int, ...] = field(repr=False)
+    lost: tuple[int, ...] = field(repr=False)
+    place: Tensor = field(repr=False)
+    proof: Proof
+    suspect: int
 
 
 def where(place: Tensor) -> str:
@@ -208,7 +242,13 @@ def told(
         classes: the names of those that its pictures are called, the most frequent first.
     """
     called = classes[0] if len(classes) == 1 else f"{len(classes)} classes"
-    parts = [f"{count:,} of {total:,} pictures ({count / total:.0%}, called {called}) {looks_at}."]
+    words = f"{count:,} of {total:,} pictures ({count / total:.0%}, called {called}) {looks_at}."
+    return " ".join([words, *interventions(proof)])
+
+
+def interventions(proof: Proof) -> list[str]:
+    """What was tried, a sentence each; what was not, is not told."""
+    parts = []
     covered = [
         (f"Covering it changes {{}} of {proof.tried} answers", proof.covered),
         ("covering as much elsewhere {}", proof.covered_elsewhere),
@@ -227,4 +267,4 @@ def told(
         known = [words.format(f"{share:.0%}") for words, share in shares if not math.isnan(share)]
         if asked and known:
             parts.append(f"{', '.join(known)}.")
-    return " ".join(parts)
+    return parts

@@ -36,13 +36,19 @@ _WIDE, _HIGH = 900, 560
 _DOTS = 10_000
 
 
-def render(audit: Audit, draw: Draw, terms: Sequence[tuple[str, str]] = ()) -> str:
+def render(
+    audit: Audit,
+    draw: Draw,
+    terms: Sequence[tuple[str, str]] = (),
+    other: Draw | None = None,
+) -> str:
     """The page.
 
     Args:
         audit: what is told.
         draw: draws a picture.
         terms: what the run was, as terms and words.
+        other: draws a picture with the second network's map, where there are two.
     """
     from markupsafe import Markup
 
@@ -53,12 +59,7 @@ def render(audit: Audit, draw: Draw, terms: Sequence[tuple[str, str]] = ()) -> s
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
 
     def figure(number: int) -> dict[str, str]:
-        drawn = draw(number)
-        return {
-            "image": "" if drawn is None else _jpeg(drawn),
-            "name": _writable(name_of(audit, number)),
-            "said": f"{_writable(audit.label(audit.answers[number]))}, {audit.chances[number]:.2f}",
-        }
+        return _figure(audit, draw, number)
 
     cells = confusion(audit)[:_CELLS]
     return (
@@ -92,6 +93,7 @@ def render(audit: Audit, draw: Draw, terms: Sequence[tuple[str, str]] = ()) -> s
                 {**figure(number), "truth": _writable(audit.label((audit.truths or ())[number]))}
                 for number in wrong_and_sure(audit)[:_WRONG]
             ],
+            against=None if audit.against is None else _against(audit, draw, other),
             classes=[(_writable(audit.label(one.number)), one) for one in of_classes(audit)],
             dots=_dots(audit),
             wide=_WIDE,
@@ -101,6 +103,38 @@ def render(audit: Audit, draw: Draw, terms: Sequence[tuple[str, str]] = ()) -> s
             style_hash=f"sha256-{digest}",
         )
     )
+
+
+def _figure(audit: Audit, draw: Draw | None, number: int) -> dict[str, str]:
+    drawn = None if draw is None else draw(number)
+    return {
+        "image": "" if drawn is None else _jpeg(drawn),
+        "name": _writable(name_of(audit, number)),
+        "said": f"{_writable(audit.label(audit.answers[number]))}, {audit.chances[number]:.2f}",
+    }
+
+
+def _against(audit: Audit, draw: Draw, other: Draw | None) -> dict[str, object]:
+    """The second network beside the first: pairs of pictures, and its own finding."""
+    found = audit.against
+    assert found is not None
+
+    def pairs(numbers: Sequence[int]) -> list[tuple[dict[str, str], dict[str, str]]]:
+        return [
+            (_figure(audit, draw, number), _figure(found.audit, other, number))
+            for number in numbers[:_SHOWN]
+        ]
+
+    return {
+        "text": _writable(found.text),
+        "finding": _writable(found.audit.text),
+        "suspect": bool(found.audit.suspects),
+        "place": _png(found.place) if found.extra else "",
+        "kind": "extra right answers" if found.audit.truths is not None else "other answers",
+        "extra": pairs(found.extra),
+        "elsewhere": pairs(found.elsewhere),
+        "lost": pairs(found.lost),
+    }
 
 
 def _edge(one: Strategy) -> list[int]:

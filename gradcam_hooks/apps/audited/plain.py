@@ -7,11 +7,19 @@ import math
 from collections.abc import Iterator
 
 from gradcam_hooks.auditing.figures import confusion, of_classes, wrong_and_sure
-from gradcam_hooks.auditing.strategies import Audit, Strategy
+from gradcam_hooks.auditing.strategies import Against, Audit, Strategy
 
-__all__ = ["HEAD", "name_of", "plain", "rows"]
+__all__ = ["HEAD", "head", "name_of", "plain", "rows"]
 
 HEAD = ("picture", "file", "answer", "probability", "truth", "right", "strategy", "suspect", "map")
+
+
+_AGAINST = ("answer of the second", "right of the second", "overlap")
+
+
+def head(audit: Audit) -> tuple[str, ...]:
+    """The columns of the table: of two networks three more."""
+    return HEAD if audit.against is None else (*HEAD, *_AGAINST)
 
 
 def name_of(audit: Audit, number: int) -> str:
@@ -21,6 +29,31 @@ def name_of(audit: Audit, number: int) -> str:
 
 def plain(audit: Audit) -> dict[str, object]:
     """All that is told, as what JSON knows: numbers that are none are null."""
+    told = _of_one(audit)
+    return told if audit.against is None else {**told, "against": _against(audit.against)}
+
+
+def _against(found: Against) -> dict[str, object]:
+    """The second network beside the first."""
+    return {
+        "text": found.text,
+        "by_chance": _number(found.by_chance),
+        "overlaps": [_number(one) for one in found.overlaps],
+        "elsewhere": list(found.elsewhere),
+        "extra": list(found.extra),
+        "lost": list(found.lost),
+        "place": found.place.tolist(),
+        "proof": _finite(dataclasses.asdict(found.proof)),
+        "suspect": found.suspect,
+        "second": _of_one(found.audit),
+    }
+
+
+def _number(one: float) -> float | None:
+    return one if math.isfinite(one) else None
+
+
+def _of_one(audit: Audit) -> dict[str, object]:
     return {
         "finding": audit.text,
         "power": audit.power,
@@ -71,7 +104,7 @@ def _finite(numbers: dict[str, object]) -> dict[str, object]:
 
 
 def rows(audit: Audit) -> Iterator[tuple[object, ...]]:
-    """A row for each picture, under `HEAD`; strategies are numbered from 1, as on the page."""
+    """A row for each picture, under `head`; strategies are numbered from 1, as on the page."""
     own: dict[int, int] = {}
     for place, one in reversed(list(enumerate(audit.strategies, 1))):
         own.update(dict.fromkeys(one.members, place))
@@ -88,4 +121,18 @@ def rows(audit: Audit) -> Iterator[tuple[object, ...]]:
             strategy or "",
             str(bool(strategy and audit.strategies[strategy - 1].suspect)).lower(),
             audit.words[number],
+            *_beside(audit, number),
         )
+
+
+def _beside(audit: Audit, number: int) -> tuple[object, ...]:
+    """What the second network says of a picture, where there are two."""
+    if audit.against is None:
+        return ()
+    second, overlap = audit.against.audit, audit.against.overlaps[number]
+    truth, answer = -1 if second.truths is None else second.truths[number], second.answers[number]
+    return (
+        second.label(answer),
+        str(truth == answer).lower() if truth >= 0 else "",
+        f"{overlap:.3f}" if math.isfinite(overlap) else "",
+    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradcam_hooks.apps.audited.page import Draw
 from gradcam_hooks.apps.audited.write import write_audit
 from gradcam_hooks.apps.batch.folder import Folder
 from gradcam_hooks.apps.batch.records import Record
@@ -56,6 +57,7 @@ def audit_files(
     method: str = "gradcam",
     preprocess: PrepareSpec | None = None,
     truths: Mapping[str, str] | None = None,
+    against: LoadedModel | None = None,
     trials: int = 400,
     batch_size: int = 64,
     seed: int = 0,
@@ -72,6 +74,7 @@ def audit_files(
         method: as for `audit`.
         preprocess: as for `audit`.
         truths: the true class of each picture, by its path, where it is known.
+        against: a second network, beside it.
         trials: as for `audit`.
         batch_size: as for `audit`.
         seed: as for `audit`.
@@ -92,11 +95,38 @@ def audit_files(
         method=method,
         truths=known if truths else None,
         preprocess=preprocess,
+        against=against,
         trials=trials,
         batch_size=batch_size,
         seed=seed,
         **options,
     )
+
+    terms = [
+        ("Network", loaded.name),
+        ("Weights", loaded.weights),
+        *([("Against", f"{against.name}, {against.weights}")] if against is not None else []),
+        ("Layer", ", ".join(found.layers)),
+        ("Method", found.method),
+        ("Seed", str(seed)),
+        ("Version", version()),
+        *([("Command", command)] if command else []),
+    ]
+    draw = _drawing(loaded, found, paths, method, preprocess)
+    other = None
+    if against is not None and found.against is not None:
+        other = _drawing(against, found.against.audit, paths, method, preprocess)
+    return found, write_audit(found, folder, draw, terms, other)
+
+
+def _drawing(
+    loaded: LoadedModel,
+    found: Audit,
+    paths: Sequence[Path],
+    method: str,
+    preprocess: PrepareSpec | None,
+) -> Draw:
+    """What draws a picture by its number, with its map."""
 
     def draw(number: int) -> Image.Image | None:
         try:
@@ -106,16 +136,7 @@ def audit_files(
         except (GradCamHooksError, OSError):  # it was there when it was audited
             return None
 
-    terms = [
-        ("Network", loaded.name),
-        ("Weights", loaded.weights),
-        ("Layer", ", ".join(found.layers)),
-        ("Method", found.method),
-        ("Seed", str(seed)),
-        ("Version", version()),
-        *([("Command", command)] if command else []),
-    ]
-    return found, write_audit(found, folder, draw, terms)
+    return draw
 
 
 def _truth(word: str | None, labels: Sequence[str] | None) -> str | int:

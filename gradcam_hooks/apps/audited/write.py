@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from gradcam_hooks.apps.audited.page import Draw, render
-from gradcam_hooks.apps.audited.plain import HEAD, plain, rows
+from gradcam_hooks.apps.audited.plain import head, plain, rows
 from gradcam_hooks.apps.batch.folder import Folder
 from gradcam_hooks.auditing.strategies import Audit
 
@@ -19,7 +19,11 @@ FILES = ("audit.html", "audit.json", "audit.csv")
 
 
 def write_audit(
-    audit: Audit, folder: Folder, draw: Draw, terms: Sequence[tuple[str, str]] = ()
+    audit: Audit,
+    folder: Folder,
+    draw: Draw,
+    terms: Sequence[tuple[str, str]] = (),
+    other: Draw | None = None,
 ) -> list[Path]:
     """Write the page, the JSON and the table.
 
@@ -28,6 +32,7 @@ def write_audit(
         folder: gets the files.
         draw: draws a picture by its number, with its map.
         terms: what the run was, as terms and words.
+        other: draws a picture with the second network's map, where there are two.
 
     Returns:
         The files, the page first.
@@ -36,7 +41,7 @@ def write_audit(
         ImageError: another's file is in the place of one of them.
         OSError: a file cannot be written.
     """
-    page = render(audit, draw, terms)
+    page = render(audit, draw, terms, other)
     content = json.dumps(plain(audit), indent=1, allow_nan=False)
     with folder.held():
         folder.claim(FILES)
@@ -46,6 +51,6 @@ def write_audit(
             data.write_text(content, encoding="ascii")
             with table.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
                 writer = csv.writer(file)
-                writer.writerow(HEAD)
+                writer.writerow(head(audit))
                 writer.writerows(rows(audit))
     return [folder.path / name for name in FILES]

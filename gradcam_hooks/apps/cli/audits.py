@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from gradcam_hooks.apps.cli import flags
-from gradcam_hooks.apps.cli.running import loaded_model
+from gradcam_hooks.apps.cli.running import loaded_models
 from gradcam_hooks.apps.cli.terminal import mistakes_told, note, say
 from gradcam_hooks.defaults import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradcam_hooks.auditing import Audit
+    from gradcam_hooks.models import LoadedModel
 
 __all__ = ["audit"]
 
@@ -22,6 +30,8 @@ def audit(
     paths: flags.Paths = None,
     model: flags.ModelName = None,
     weights: flags.Weights = None,
+    against: flags.Against = None,
+    against_model: flags.AgainstModel = None,
     model_args: flags.ModelArgs = None,
     num_classes: flags.Classes = None,
     labels: flags.Labels = None,
@@ -55,7 +65,13 @@ def audit(
         pictures = list_images(named, exclude=searched(named, out))
         truths = {} if truth is None else read_truths(truth, pictures)
         Folder(out).check(FILES)
-        loaded = loaded_model(name, weights, model_args, num_classes, labels, trust_pickle, device)
+        networks = options.read_networks(name, weights, against, against_model)
+        loaded, *others = (
+            replace(one, preprocess=options.read_preprocess(one, preprocess, fit, size, mean, std))
+            for one in loaded_models(
+                networks, model_args, num_classes, labels, trust_pickle, device
+            ).values()
+        )
         good, broken = readable(pictures, options.allow_pixels(max_pixels))
         for _, why in broken:
             note("broken", why)
@@ -65,17 +81,25 @@ def audit(
             out,
             layer="auto" if not layer else layer[0] if len(layer) == 1 else tuple(layer),
             method=asked,
-            preprocess=options.read_preprocess(loaded, preprocess, fit, size, mean, std),
             truths=truths,
+            against=others[0] if others else None,
             trials=trials,
             batch_size=batch_size,
             seed=seed,
             command=shlex.join(["gradcam-hooks", *sys.argv[1:]]),
         )
-        if found.accuracy is not None:
-            say(f"{found.accuracy:.1%} of the answers are right.")
-        say(found.text)
-        for file in files:
-            say(f"{file.suffix[1:]}: {file}")
+        _tell(found, files, others)
         if broken:
             raise typer.Exit(1)
+
+
+def _tell(found: Audit, files: Sequence[Path], others: Sequence[LoadedModel]) -> None:
+    """What was found, and where it is written."""
+    if found.accuracy is not None:
+        say(f"{found.accuracy:.1%} of the answers are right.")
+    say(found.text)
+    if found.against is not None:
+        say(f"Against {others[0].name}, {others[0].weights}: {found.against.text}")
+        say(f"By itself: {found.against.audit.text}")
+    for file in files:
+        say(f"{file.suffix[1:]}: {file}")

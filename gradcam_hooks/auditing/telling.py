@@ -1,0 +1,125 @@
+"""From verdicts to what is told: the strategies, the finding, and what would have been missed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gradcam_hooks.auditing.features import SIDE, concentration
+from gradcam_hooks.auditing.grouping import LEAST, OF_CLASS
+from gradcam_hooks.auditing.looking import Seen
+from gradcam_hooks.auditing.strategies import Proof, Strategy, told, where
+from gradcam_hooks.auditing.trials import Group
+from gradcam_hooks.results.facts import class_word, label_of
+
+__all__ = ["finding", "power_of", "strategies_of"]
+
+_SHOWN = 8
+
+
+def strategies_of(
+    seen: Seen,
+    groups: Sequence[Group],
+    verdicts: Sequence[tuple[Proof, bool]],
+    truths: tuple[int, ...] | None,
+    labels: Sequence[str] | None,
+) -> tuple[Strategy, ...]:
+    """The suspect groups, each picture in one; and what else there is of all pictures by place."""
+    order = sorted(range(len(groups)), key=lambda i: (-len(groups[i].members), i))
+    taken: set[int] = set()
+    kept: list[int] = []
+    for i in order:
+        members = set(groups[i].members.tolist())
+        if verdicts[i][1] and len(members & taken) <= len(members) / 2:
+            kept.append(i)
+            taken |= members
+    overall = [i for i in order if groups[i].among is None and not verdicts[i][1]]
+    plain = [i for i in overall if not groups[i].whole] or overall
+    if kept and groups[kept[0]].whole and groups[kept[0]].among is None:
+        plain = []
+    return tuple(_strategy(seen, groups[i], *verdicts[i], truths, labels) for i in (*kept, *plain))
+
+
+def _strategy(
+    seen: Seen,
+    group: Group,
+    proof: Proof,
+    suspect: bool,
+    truths: tuple[int, ...] | None,
+    labels: Sequence[str] | None,
+) -> Strategy:
+    members = group.members
+    places = seen.places[members]
+    mean = places.mean(0)
+    points = seen.looks[members] if group.by == "look" and seen.looks is not None else places.sqrt()
+    far = (points - points.mean(0)).norm(dim=1).argsort(stable=True)
+    near = members[far].tolist()
+    answers = dict(Counter(seen.answers[members].tolist()).most_common())
+    inside, outside = _accuracies(seen.answers, members, truths)
+    together = concentration(places)
+    looks_at = _looks_at(group.by, where(mean) if together >= 0.5 else None)
+    names = [class_word(one, label_of(one, labels)) for one in answers]
+    return Strategy(
+        members=tuple(members.tolist()),
+        share=len(members) / len(seen),
+        by="look" if group.by == "look" else "place",
+        among=group.among,
+        suspect=suspect,
+        text=told(len(members), len(seen), looks_at, proof, names),
+        proof=proof,
+        answers=answers,
+        accuracy=inside,
+        accuracy_outside=outside,
+        place=mean.view(SIDE, SIDE),
+        concentration=together,
+        leaves=group.leaves,
+        middle=tuple(near[:_SHOWN]),
+        edge=tuple(near[::-1][:_SHOWN]),
+    )
+
+
+def _looks_at(by: str, place: str | None) -> str:
+    """What the pictures of a group have in common, in words; ``place`` where it is one."""
+    if by == "place":
+        return "look at no one place" if place is None else f"look at the {place}"
+    at = "" if place is None else f" at the {place}"
+    return f"look at something{at} that the others of their class do not show"
+
+
+def _accuracies(
+    answers: Tensor, members: Tensor, truths: tuple[int, ...] | None
+) -> tuple[float | None, float | None]:
+    if truths is None:
+        return None, None
+    known = torch.tensor(truths)
+    right, judged = answers == known, known >= 0
+    inside = torch.zeros(len(answers), dtype=torch.bool)
+    inside[members] = True
+    shares = []
+    for side in (inside, ~inside):
+        here = side & judged
+        shares.append(float(right[here].float().mean()) if bool(here.any()) else None)
+    return shares[0], shares[1]
+
+
+def finding(strategies: Sequence[Strategy], count: int, power: str) -> str:
+    """The audit in words: its suspects, or that there is none and what would have been missed."""
+    suspects = [one for one in strategies if one.suspect]
+    if not suspects:
+        return f"Nothing suspect was found in {count:,} pictures. {power}"
+    return " ".join(f"Suspect: {one.text}" for one in suspects)
+
+
+def power_of(seen: Seen, tested: int) -> str:
+    """What would have been missed, in words."""
+    counts = [count for count in Counter(seen.answers.tolist()).values() if count >= OF_CLASS]
+    among = f", or {LEAST / max(counts):.1%} of the largest class" if counts else ""
+    share = min(1.0, LEAST / len(seen))
+    return (
+        f"A strategy in fewer than {LEAST} of the pictures ({share:.1%}{among}) would have been "
+        "missed, one that every picture of a class shares at changing places, and one "
+        f"that decides fewer than half of the answers; {tested} pictures were tried."
+    )
