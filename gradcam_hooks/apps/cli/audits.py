@@ -16,7 +16,7 @@ from gradcam_hooks.apps.cli.terminal import mistakes_told, note, say
 from gradcam_hooks.defaults import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gradcam_hooks.auditing import Audit
     from gradcam_hooks.models import LoadedModel
@@ -53,25 +53,16 @@ def audit(
 ) -> None:
     """Search many pictures for what a network should not look at: audit.html, .json and .csv."""
     with mistakes_told(model):
-        from gradcam_hooks.apps.audited import FILES, audit_files, readable
-        from gradcam_hooks.apps.batch import Folder
-        from gradcam_hooks.apps.batch.runs import searched
-        from gradcam_hooks.apps.batch.truths import read_truths
+        from gradcam_hooks.apps.audited import audit_files, readable
         from gradcam_hooks.apps.cli import options
-        from gradcam_hooks.images.files import list_images
 
         named = options.read_paths(paths)
         name, asked = options.read_model(model, weights), options.read_method(method).name
-        pictures = list_images(named, exclude=searched(named, out))
-        truths = {} if truth is None else read_truths(truth, pictures)
-        Folder(out).check(FILES)
+        pictures, truths = _chosen(named, truth, out)
+        words = (preprocess, fit, size, mean, std)
         networks = options.read_networks(name, weights, against, against_model)
-        loaded, *others = (
-            replace(one, preprocess=options.read_preprocess(one, preprocess, fit, size, mean, std))
-            for one in loaded_models(
-                networks, model_args, num_classes, labels, trust_pickle, device
-            ).values()
-        )
+        several = loaded_models(networks, model_args, num_classes, labels, trust_pickle, device)
+        loaded, *others = _prepared(several.values(), words)
         good, broken = readable(pictures, options.allow_pixels(max_pixels))
         for _, why in broken:
             note("broken", why)
@@ -91,6 +82,30 @@ def audit(
         _tell(found, files, others)
         if broken:
             raise typer.Exit(1)
+
+
+def _chosen(named: list[Path], truth: str | None, out: Path) -> tuple[list[Path], dict[str, str]]:
+    """The pictures, and what is known of their true classes; before a network is loaded."""
+    from gradcam_hooks.apps.audited import FILES
+    from gradcam_hooks.apps.batch import Folder
+    from gradcam_hooks.apps.batch.runs import searched
+    from gradcam_hooks.apps.batch.truths import read_truths
+    from gradcam_hooks.images.files import list_images
+
+    pictures = list_images(named, exclude=searched(named, out))
+    truths = {} if truth is None else read_truths(truth, pictures)
+    Folder(out).check(FILES)
+    return pictures, truths
+
+
+def _prepared(
+    loaded: Iterable[LoadedModel], words: tuple[str | None, ...]
+) -> Iterator[LoadedModel]:
+    """Each network with its own preprocessing, as the flags say."""
+    from gradcam_hooks.apps.cli.options import read_preprocess
+
+    for one in loaded:
+        yield replace(one, preprocess=read_preprocess(one, *words))
 
 
 def _tell(found: Audit, files: Sequence[Path], others: Sequence[LoadedModel]) -> None:
