@@ -248,10 +248,19 @@ def _side_told(run: Run) -> list[str]:
 
 
 def _names_told(run: Run) -> list[str]:
-    """What is to be said where a thousand classes have no names."""
-    if run.asked.labels or run.selected.index is None:
+    """What is to be said of names: none for a thousand classes, or not one for each class."""
+    if run.selected.index is None:
         return []
     logits = class_logits(run.chosen, run.batch)
+    if run.asked.labels:
+        count = len(run.asked.labels)
+        classes = count if logits is None else logits.shape[1]
+        if classes in (count, 1):
+            return []
+        return [
+            f"{count} labels are given, and the network has {classes} classes: from where the two "
+            "lists part, a name is another class's."
+        ]
     return [IMAGENET_HINT] if logits is not None and logits.shape[1] == IMAGENET else []
 
 

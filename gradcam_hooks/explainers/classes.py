@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from torch import nn
 
-from gradcam_hooks.errors import MethodError, OptionError
+from gradcam_hooks.errors import InputError, MethodError, OptionError
 from gradcam_hooks.explainers.explainer import Explainer
 from gradcam_hooks.methods import METHODS, Method, method_of
 from gradcam_hooks.models import LoadedModel
@@ -28,7 +28,7 @@ MethodSpec: TypeAlias = str | Method | Callable[..., object]
 
 def explain(
     model: nn.Module | LoadedModel,
-    image: object,
+    image: object = None,
     /,
     layer: LayerSpec = "auto",
     *,
@@ -42,6 +42,8 @@ def explain(
         model: any module, or what `load_model` gave; it is left exactly as found.
         image: a tensor ``(batch, channels, *space)``, ready for the model; or a path, bytes, an
             opened file, a PIL image, an RGB array or a list of these, which are preprocessed.
+            Inputs by name, as of a processor of transformers', are given among the options:
+            ``explain(model, **inputs)``.
         layer: a dotted name, a glob, a module, a list of these, or ``"auto"``.
         target: what to explain; see `Explainer.__call__`.
         method: a name in `METHODS`, a class such as `GradCAM`, or a function
@@ -59,11 +61,32 @@ def explain(
     >>> mine.method, mine.maps.shape
     ('lambda', torch.Size([2, 32, 32]))
     """
+    inputs = _inputs_among(options, model, method) if image is None else {}
+    if image is None and not inputs:
+        raise InputError(
+            "no image is given. It is the second argument, explain(model, image); where a network "
+            "takes its inputs by name, as transformers' do, it is explain(model, **inputs)."
+        )
     try:
         made = explainer(method, model, layer, **options)
     except OptionError as error:
         raise OptionError(f"{error}{_of_forward(model, options)}") from None
-    return made(image, target=target)
+    return made(**inputs, target=target) if inputs else made(image, target=target)
+
+
+def _inputs_among(
+    options: dict[str, object], model: nn.Module | LoadedModel, method: MethodSpec
+) -> dict[str, object]:
+    """Those that the network's forward takes and the explainer does not, taken out of the options.
+
+    So a processor's inputs can be handed over by name, with the options.
+    """
+    network: object = model.model if isinstance(model, LoadedModel) else model
+    if not isinstance(network, nn.Module):
+        return {}
+    ours = inspect.signature(explainer_class(method)).parameters
+    theirs = inspect.signature(network.forward).parameters.keys() - ours.keys()
+    return {name: options.pop(name) for name in [*options] if name in theirs}
 
 
 def _of_forward(model: object, options: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.geometry import Geometry
+from gradcam_hooks.images.nifti import is_image
 from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.images.scan import Scan
 from gradcam_hooks.images.volumes import ScanPicture, Volumes, is_scan, load_scan
@@ -106,6 +107,8 @@ def is_picture(given: object) -> bool:
     if isinstance(given, list | tuple):
         return bool(given) and all(is_picture(one) for one in given)
     if isinstance(given, str | PathLike | bytes | bytearray | Scan) or hasattr(given, "read"):
+        return True
+    if is_image(given):
         return True
     if isinstance(given, np.ndarray):
         return given.dtype == np.uint8 and given.ndim in (2, 3)

@@ -23,7 +23,7 @@ from gradcam_hooks.images.scan import Scan
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["has_nibabel", "is_nifti", "read_nifti", "save_nifti"]
+__all__ = ["has_nibabel", "is_image", "is_nifti", "read_nifti", "save_nifti"]
 
 
 def has_nibabel() -> bool:
@@ -31,11 +31,17 @@ def has_nibabel() -> bool:
     return importlib.util.find_spec("nibabel") is not None
 
 
-def read_nifti(path: Path, most: int) -> Scan:
+def is_image(given: object) -> bool:
+    """Whether nibabel has opened it already; without an import of nibabel."""
+    mine = any(kind.__module__.partition(".")[0] == "nibabel" for kind in type(given).__mro__)
+    return mine and hasattr(given, "dataobj")
+
+
+def read_nifti(source: Path | Any, most: int) -> Scan:
     """The scan in a file, with its scaling applied; a fourth axis becomes channels.
 
     Args:
-        path: the file.
+        source: the file, or nibabel's image of it.
         most: voxels at most; the head tells their number before they are read.
 
     Raises:
@@ -43,7 +49,8 @@ def read_nifti(path: Path, most: int) -> Scan:
         ImageError: it cannot be read, is too large, or holds no real numbers that are finite.
     """
     nibabel = _nibabel("read")
-    image = _scan(nibabel, path)
+    image: Any = source if is_image(source) else _scan(nibabel, source)
+    path = Path(image.get_filename() or "the scan")
     shape = tuple(int(side) for side in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]

@@ -23,7 +23,7 @@ from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import GradCamHooksError, ImageError, InputError
 from gradcam_hooks.images.dicom import read_dicom, read_series
 from gradcam_hooks.images.files import is_dicom, is_nifti, nearest_file, no_file
-from gradcam_hooks.images.nifti import read_nifti
+from gradcam_hooks.images.nifti import is_image, read_nifti
 from gradcam_hooks.images.scan import Scan
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ _NEAR = 0.75
 
 
 def is_scan(given: object) -> TypeGuard[str | os.PathLike[str] | bytes | IO[bytes] | Scan]:
-    """Whether it is NIfTI or DICOM: a file, a folder of slices; of DICOM also bytes, or opened."""
+    """Whether it is NIfTI or DICOM: a file, a folder of slices, nibabel's image; of DICOM also
+    bytes, or opened.
+    """
     if isinstance(given, bytes | bytearray):
         return is_dicom(given)
     if hasattr(given, "read") and hasattr(given, "seek"):
@@ -61,7 +63,7 @@ def is_scan(given: object) -> TypeGuard[str | os.PathLike[str] | bytes | IO[byte
         file.seek(at)
         return isinstance(head, bytes) and is_dicom(head)
     if not isinstance(given, str | os.PathLike):
-        return isinstance(given, Scan)
+        return isinstance(given, Scan) or is_image(given)
     path = Path(given)
     if path.is_dir():
         return any(one.is_file() and is_dicom(one) for one in path.iterdir())
@@ -76,7 +78,8 @@ def load_scan(
     Slope and intercept are applied, slices are put in order, nothing is clipped or turned.
 
     Args:
-        source: the file or the folder; of one DICOM file also its bytes, or opened.
+        source: the file or the folder, or what ``nibabel.load`` gave; of one DICOM file also its
+            bytes, or opened.
         max_pixels: as `load_image`'s; of a scan four times as many voxels are read.
 
     Raises:
@@ -84,6 +87,8 @@ def load_scan(
         ImageError: there is no such file, it is damaged, too large, or no scan.
     """
     most = _VOXELS * max_pixels
+    if is_image(source):
+        return read_nifti(source, most)
     if not isinstance(source, str | os.PathLike):
         data = source if isinstance(source, bytes | bytearray) else source.read()
         return read_dicom(bytes(data), most)

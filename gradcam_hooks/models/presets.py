@@ -139,6 +139,14 @@ def _timm_preprocess(model: nn.Module, pretrained: bool) -> Preprocess:
 
     config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
     _, height, width = config["input_size"]
+    # What it was published for; a transformer may have been made for another, and takes no other.
+    own = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    if (
+        isinstance(own, tuple)
+        and len(own) == 2
+        and getattr(model.patch_embed, "strict_img_size", True)
+    ):
+        height, width = own
     plain = Preprocess(
         size=(height, width),
         mean=tuple(config["mean"]),

@@ -79,7 +79,7 @@ def _by_name(model: nn.Module, first: Mapping[object, object]) -> str | None:
         return None
     return (
         f"the network was given one {type(first).__name__}, which holds {', '.join(known)}, and "
-        f"takes these by name. Hand them over so: {_BLOCK}(**inputs)."
+        f"takes these by name. Hand them over so: explain(model, **inputs), or {_BLOCK}(**inputs)."
     )
 
 

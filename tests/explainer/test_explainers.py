@@ -217,7 +217,8 @@ def test_a_model_that_is_none() -> None:
     [
         (torch.zeros(3, 8, 8, dtype=torch.float64), r"shape \(3, 8, 8\).*4 axes.*image\[None\]"),
         (torch.zeros(2, 5), r"no image: .*what came is \(2, 5\)"),
-        (None, r"no tensor at all"),
+        (None, r"no image is given"),
+        ("a word".split, r"no tensor at all"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), r"floating-point tensor.*\(1, 3, 8, 8\)"),
     ],
 )

@@ -108,6 +108,18 @@ def resize_and_pad(scan: Tensor) -> Tensor:
     return functional.pad(small, (2, 2, 0, 0, 3, 1))
 
 
+def test_a_scan_that_nibabel_has_opened_is_the_one_in_its_file(nifti: Path, tmp_path: Path) -> None:
+    model = net("volumes")
+    expected = gh.explain(model, nifti)
+    opened = gh.explain(model, nibabel.load(nifti))
+    assert torch.equal(opened.maps, expected.maps)
+    made = nibabel.Nifti1Image(values(nifti).astype(np.float32), AFFINE)  # in no file
+    result = gh.explain(model, made)
+    assert torch.equal(result.maps, expected.maps)
+    saved = nibabel.load(result.save(tmp_path / "map.nii.gz"))
+    assert np.array_equal(saved.affine, AFFINE)
+
+
 @pytest.mark.parametrize(
     ("made", "scale", "offset"),
     [
@@ -200,6 +212,20 @@ def test_one_dicom_file_is_a_picture_as_it_is_stored() -> None:
             assert bands is not None
             expected = (stored - stored.min()) / (stored.max() - stored.min())
             assert np.allclose(bands.values[0], expected, atol=1e-6)
+
+
+def test_frames_and_palettes_of_dicom_are_what_pydicom_makes_of_them() -> None:
+    path = pydicom.data.get_testdata_file("examples_ybr_color.dcm", download=False)
+    frames = pydicom.dcmread(path).pixel_array  # in RGB
+    scan = gh.load_scan(path)
+    assert scan.values.shape == (3, 30, 240, 320)
+    assert np.array_equal(scan.values, np.moveaxis(frames, 3, 0))
+    path = pydicom.data.get_testdata_file("examples_palette.dcm", download=False)
+    data = pydicom.dcmread(path)
+    colours = pydicom.pixels.apply_color_lut(data.pixel_array, data)
+    assert colours.max() > 255  # of 16 bits
+    seen = np.asarray(gh.load_image(path).convert("RGB"))
+    assert np.abs(seen - colours / 65535 * 255).max() <= 1
 
 
 @pytest.mark.parametrize("name", ["rtplan.dcm", "MR_truncated.dcm", "no_meta.dcm", "DICOMDIR"])

@@ -46,6 +46,15 @@ def test_a_timm_network_is_given_what_its_configuration_says(picture: Path) -> N
     assert any("pretrained_cfg" in note and "0.5" in note for note in result.notes)
 
 
+def test_a_timm_transformer_that_was_made_for_another_size_is_given_that(picture: Path) -> None:
+    import timm
+
+    net = timm.create_model("vit_tiny_patch16_224", img_size=(64, 96), num_classes=5).eval()
+    assert gh.explain(net, picture).image.shape[2:] == (64, 96)
+    swin = timm.create_model("swin_tiny_patch4_window7_224", img_size=64, num_classes=5).eval()
+    assert gh.explain(swin, picture).image.shape[2:] == (64, 64)
+
+
 def test_a_folder_of_transformers_brings_its_processor(tmp_path: Path, picture: Path) -> None:
     from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessor
 

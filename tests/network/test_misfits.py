@@ -155,3 +155,15 @@ def test_a_misspelt_name_of_the_package_brings_the_nearest() -> None:
     with pytest.raises(AttributeError) as raised:
         getattr(gh, "GradCam")  # noqa: B009
     assert (raised.value.name, raised.value.obj) == ("GradCam", gh)  # what Python suggests by
+
+
+def test_inputs_by_name_are_taken_with_the_options() -> None:
+    model, img, meta = two(), pictures(), torch.ones(2, 6)
+    with gh.GradCAM(model, "body.0") as cam:
+        expected = cam(img=img, meta=meta, target=1)
+    result = gh.explain(model, img=img, meta=meta, layer="body.0", target=1)
+    assert torch.equal(result.raw, expected.raw)
+    with pytest.raises(InputError, match=r"no image is given.*explain\(model, image\)"):
+        gh.explain(model)
+    with pytest.raises(OptionError, match="colour"):
+        gh.explain(model, img=img, meta=meta, colour="red")

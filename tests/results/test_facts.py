@@ -152,3 +152,15 @@ def test_padding_that_a_network_looks_at_is_told() -> None:
     result = gh.explain(net, torch.ones(1, 1, 9, 9), "1", target=0)
     assert result.diagnosis == ("border",)
     assert result.maps[0, 4, 4] == 0
+
+
+def test_labels_that_are_not_one_for_each_class_are_told() -> None:
+    def notes(count: int) -> str:
+        names = [f"name {number}" for number in range(count)]
+        return " ".join(gh.explain(gap_linear(), images(), labels=names).notes)
+
+    classes = gh.explain(gap_linear(), images()).logits.shape[1]
+    told = f"labels are given, and the network has {classes} classes"
+    assert told not in notes(classes)
+    for count in (classes - 1, classes + 1):
+        assert f"{count} {told}" in notes(count)
