@@ -27,6 +27,7 @@ from gradcam_hooks.errors import (
     ProbabilityWarning,
     TargetError,
 )
+from gradcam_hooks.evaluating import Evaluation, evaluate
 from gradcam_hooks.explainers import Explainer, explain, explainer, explainer_class, named
 from gradcam_hooks.explainers.named import *  # noqa: F403  (each method's class)
 from gradcam_hooks.images import Preprocess, load_image
@@ -72,6 +73,7 @@ __all__ = [
     "DeviceError",
     "Diagnosis",
     "Difference",
+    "Evaluation",
     "Evidence",
     "Explainer",
     "Explanation",
@@ -113,6 +115,7 @@ __all__ = [
     "Volumes",
     "audit",
     "compare",
+    "evaluate",
     "explain",
     "explainer",
     "explainer_class",

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from demo_shapes import TAG_COLORS, tag_mask
 from torch import Tensor
 from train_demo import batch, grown, scene
 
 import gradcam_hooks as gh
 from gradcam_hooks.apps import demo
+from gradcam_hooks.apps.demo.shapes import TAG_COLORS, tag_mask
 from gradcam_hooks.results.checked import Trust
 
 __all__ = ["METHODS", "Checked", "checks", "rates"]

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import torch
-from demo_shapes import TAG_COLORS, Scene, draw, stamp, tag_mask
 from safetensors.torch import save
 from torch import nn
 from torch.nn import functional
@@ -27,6 +26,7 @@ from torch.nn import functional
 from gradcam_hooks.apps import demo
 from gradcam_hooks.apps.demo import LABELS
 from gradcam_hooks.apps.demo.network import ResNet
+from gradcam_hooks.apps.demo.shapes import TAG_COLORS, Scene, draw, stamp, tag_mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -263,7 +263,7 @@ by {demo.STD}. Output: {count} logits, in the order of `gradcam_hooks.apps.demo.
 
 ## Data
 
-Drawn by procedure (`scripts/demo_shapes.py`), with no photograph and no third party's picture:
+Drawn by procedure (`shapes.py`), with no photograph and no third party's picture:
 {", ".join(LABELS)}; random place, size, rotation and
 colour on a random textured ground. {TRAINING_SCENES:,} scenes for training, {HELD_OUT_SCENES} held
 out, {count} sample pictures of {PICTURE_SIZE} pixels; each of the three has its own stream of

@@ -55,11 +55,11 @@ def _around(values: Tensor) -> Tensor:
 
 
 def _solved(weight: Tensor, unknown: Tensor, right: Tensor, start: Tensor) -> Tensor:
-    """X with ``weight x - around(x) = right`` where unknown and 0 elsewhere, by its own device."""
-    axes = tuple(range(2, right.ndim))
+    """X with ``weight x - around(x) = right`` where unknown and 0 elsewhere, by its own device.
 
-    def left(values: Tensor) -> Tensor:
-        return unknown * (weight * values - _around(values))
+    An image that is solved is taken out, so that small holes do not wait for large ones.
+    """
+    axes = tuple(range(2, right.ndim))
 
     def dot(one: Tensor, other: Tensor) -> Tensor:
         return (one * other).sum(axes, keepdim=True)
@@ -67,17 +67,31 @@ def _solved(weight: Tensor, unknown: Tensor, right: Tensor, start: Tensor) -> Te
     precision = 1e-12 if right.dtype == torch.float64 else 1e-6
     enough = dot(right, right) * precision**2
     tiny = torch.finfo(right.dtype).tiny
-    now, rest = start, right - left(start)
+    solved, places = start.clone(), torch.arange(len(start), device=start.device)
+    now, rest = start, right - _left(weight, unknown, start)
     along, size = rest, dot(rest, rest)
     for step in range(_MOST):
-        if step % _LOOK == 0 and bool((size <= enough).all()):
-            break
-        pushed = left(along)
+        if step % _LOOK == 0:
+            left = (size > enough).flatten(1).any(1)
+            solved[places[~left]] = now[~left]
+            if not bool(left.any()):
+                return solved
+            if not bool(left.all()):
+                places, now, rest, along, size, enough, weight, unknown = (
+                    one[left] for one in (places, now, rest, along, size, enough, weight, unknown)
+                )
+        pushed = _left(weight, unknown, along)
         far = size / dot(along, pushed).clamp_min(tiny)
         now, rest = now + far * along, rest - far * pushed
         before, size = size, dot(rest, rest)
         along = rest + size / before.clamp_min(tiny) * along
-    return now
+    solved[places] = now
+    return solved
+
+
+def _left(weight: Tensor, unknown: Tensor, values: Tensor) -> Tensor:
+    """The left side of the equations."""
+    return unknown * (weight * values - _around(values))
 
 
 def _start(values: Tensor, keep: Tensor) -> Tensor:

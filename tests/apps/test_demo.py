@@ -17,8 +17,8 @@ from gradcam_hooks import ImageError
 from gradcam_hooks.apps import demo
 from gradcam_hooks.apps.demo import LABELS
 from gradcam_hooks.apps.demo.network import ResNet
+from gradcam_hooks.apps.demo.shapes import TAG_BOX, TAG_COLORS, background, draw, stamp, tag_mask
 from gradcam_hooks.apps.demo.show import show
-from scripts.demo_shapes import TAG_BOX, TAG_COLORS, background, draw, stamp, tag_mask
 
 SEED = 2024  # the committed networks were trained and measured with seed 0
 COUNT = 320

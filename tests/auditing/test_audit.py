@@ -85,7 +85,7 @@ def demo_pictures() -> torch.Tensor:
     """96 scenes of the demo; every third carries the tag of its class."""
     import numpy as np
 
-    from scripts.demo_shapes import draw
+    from gradcam_hooks.apps.demo.shapes import draw
 
     images = []
     for number in range(96):

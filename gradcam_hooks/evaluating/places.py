@@ -1,0 +1,168 @@
+"""Where the objects of pictures are, brought onto the network's input as masks.
+
+Boxes and masks are told in the pixels of the picture; of tensors in those of the input. Knows
+pictures and geometry; no network.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradcam_hooks.auditing.pictures import Pictures
+from gradcam_hooks.errors import InputError
+from gradcam_hooks.images.annotations import mask_files, matched, read_boxes, read_mask
+from gradcam_hooks.images.geometry import Geometry
+from gradcam_hooks.images.given import Prepare, is_picture, ready
+
+__all__ = ["Places", "on_input", "places_of"]
+
+Places: TypeAlias = Callable[[Sequence[int], tuple[int, int]], Tensor]
+"""From the pictures' numbers and the input's size to masks, bool ``(pictures, height, width)``."""
+
+
+def places_of(
+    boxes: object, masks: object, pictures: Pictures, given: object, prepare: Callable[[], Prepare]
+) -> Places | None:
+    """Where the objects are; None where nothing was said.
+
+    Args:
+        boxes: a COCO or VOC file, a folder of VOC files, a dict by the files' names, or for each
+            picture a list of boxes.
+        masks: a folder of PNGs, a dict by the files' names, or for each picture a mask.
+        pictures: of which they are.
+        given: what the user gave for pictures.
+        prepare: what makes inputs of pictures.
+
+    Raises:
+        InputError: both were given, or they do not fit the pictures.
+    """
+    if boxes is None and masks is None:
+        return None
+    if boxes is not None and masks is not None:
+        raise InputError("boxes= or masks=, not both: they say the same.")
+    each = _each(boxes if masks is None else masks, pictures, of_boxes=masks is None)
+
+    def places(numbers: Sequence[int], size: tuple[int, int]) -> Tensor:
+        return torch.stack(
+            [
+                on_input(each(number), _geometry(given, pictures, number, prepare, size))
+                for number in numbers
+            ]
+        )
+
+    return places
+
+
+def _each(told: object, pictures: Pictures, *, of_boxes: bool) -> Callable[[int], Any]:
+    """What is told of the picture of a number."""
+    word = "boxes" if of_boxes else "masks"
+    if isinstance(told, str | os.PathLike):
+        told = read_boxes(told) if of_boxes else mask_files(told)
+        stems = not of_boxes
+    else:
+        stems = False
+    if isinstance(told, Mapping):
+        if pictures.names is None:
+            raise InputError(
+                f"{word}= by the names of files are for pictures that are files; of others give a "
+                f"list with {word} for each."
+            )
+        known = {str(name): one for name, one in told.items()}
+        several: Sequence[Any] = matched(pictures.names, known, stems=stems)
+    elif isinstance(told, Sequence | Tensor | np.ndarray) and len(told) == pictures.count:
+        several = told  # type: ignore[assignment]
+    else:
+        count = len(told) if isinstance(told, Sequence | Tensor | np.ndarray) else "something else"
+        raise InputError(f"{word}= are for each of the {pictures.count} pictures, not {count}.")
+
+    def one(number: int) -> Any:
+        own = several[number]
+        return read_mask(own) if isinstance(own, Path) else own
+
+    return one
+
+
+def _geometry(
+    given: Any,
+    pictures: Pictures,
+    number: int,
+    prepare: Callable[[], Prepare],
+    size: tuple[int, int],
+) -> Geometry:
+    """Where the input lies on the picture; of a tensor it is the picture."""
+    if pictures.names is not None:
+        item: Any = pictures.names[number]
+    elif isinstance(given, Tensor):
+        item = given[number]
+    else:
+        item = given[number]
+        item = item[0] if isinstance(item, tuple | list) else item
+    if not is_picture(item):
+        return Geometry.stretched(size, size)
+    _, picture = ready(item, prepare())
+    geometry = getattr(picture, "geometry", None)
+    if not isinstance(geometry, Geometry):
+        raise InputError("boxes and masks are of pictures, and a scan came.")
+    return geometry
+
+
+def on_input(told: Any, geometry: Geometry) -> Tensor:
+    """A mask of the input, bool ``(height, width)``: where the middle of a pixel shows the object.
+
+    Args:
+        told: boxes ``(left, top, right, bottom)`` or a mask ``(height, width)`` of the picture;
+            None for no object.
+        geometry: where the input lies on the picture.
+
+    Raises:
+        InputError: it is neither, or of another shape than the picture.
+
+    >>> on_input([(2, 0, 4, 2)], Geometry.stretched((2, 4), (1, 2))).tolist()
+    [[False, True]]
+    """
+    height, width = geometry.input
+    if told is None:
+        return torch.zeros(height, width, dtype=torch.bool)
+    if isinstance(told, Tensor | np.ndarray) and told.ndim == 2 and told.shape[-1] != 4:
+        return _of_mask(torch.as_tensor(told).detach().cpu() != 0, geometry)
+    if isinstance(told, Tensor | np.ndarray) and told.dtype in (torch.bool, np.bool_):
+        return _of_mask(torch.as_tensor(told).detach().cpu(), geometry)
+    y, x = (
+        (torch.arange(count) + 0.5) * geometry.scale[axis] + geometry.offset[axis]
+        for axis, count in enumerate((height, width))
+    )
+    found = torch.zeros(height, width, dtype=torch.bool)
+    for box in told:
+        if not isinstance(box, Sequence | Tensor | np.ndarray) or len(box) != 4:
+            raise InputError(f"a box is (left, top, right, bottom) in the picture, not {box!r}.")
+        left, top, right, bottom = map(float, box)
+        found |= ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))[None, :]
+    return found
+
+
+def _of_mask(mask: Tensor, geometry: Geometry) -> Tensor:
+    if mask.ndim != 2:
+        raise InputError(f"a mask is (height, width), not {tuple(mask.shape)}.")
+    high, wide = geometry.original
+    if abs(mask.shape[0] * wide / (mask.shape[1] * high) - 1) > 0.02:
+        raise InputError(
+            f"a mask has its picture's proportions, {high}x{wide}, not {mask.shape[0]}x"
+            f"{mask.shape[1]}."
+        )
+    place = geometry.resized((mask.shape[0], mask.shape[1]))
+    rows, columns = (
+        ((torch.arange(count) + 0.5) * place.scale[axis] + place.offset[axis]).floor().long()
+        for axis, count in enumerate(place.input)
+    )
+    seen = ((rows >= 0) & (rows < mask.shape[0]))[:, None] & (
+        (columns >= 0) & (columns < mask.shape[1])
+    )[None, :]
+    picked: Tensor = mask[rows.clamp(0, mask.shape[0] - 1)][:, columns.clamp(0, mask.shape[1] - 1)]
+    return picked & seen
