@@ -171,7 +171,7 @@ def test_methods_and_layers_by_name_family_glob_and_class() -> None:
         methods_of("sobel")
     with pytest.raises(gh.OptionError, match="asks where the object is"):
         measures_of("iou", located=False)
-    with pytest.raises(gh.OptionError, match="call gradcam_hooks.metrics.adcc"):
+    with pytest.raises(gh.OptionError, match=r"call gradcam_hooks\.metrics\.adcc"):
         measures_of("adcc", located=False)
 
 
