@@ -111,17 +111,18 @@ class Survey:
         self._attending.running.append(name)
 
     def _leave(self, name: str, output: object) -> object:
-        self._attending.leave(name, output)
+        given = main_tensor(output)
+        weights = given is not None and are_weights(given)
+        self._attending.leave(name, weights=weights and given is output)
         visit = self._visits.pop(name, None) or Visit(name)
         self._visits[name] = visit  # in the order in which they last finished
         visit.calls += 1
-        given = main_tensor(output)
         if given is None:
             count = sum(1 for _ in tensors(output))
             visit.output = f"{type(output).__name__} of {count} tensor{'s' * (count != 1)}"
             return None
         visit.output, visit.grid = tuple(given.shape), told_grid(output)
-        visit.real, visit.weights = given.is_floating_point(), are_weights(given)
+        visit.real, visit.weights = given.is_floating_point(), weights
         if self._gradients and visit.real:
             visit.tap = Tap(given, "cut")
             return with_tensor(output, given, visit.tap.downstream())

@@ -26,13 +26,13 @@ def are_weights(values: Tensor) -> bool:
     >>> are_weights(torch.full((1, 2, 4, 4), 0.25)), are_weights(torch.ones(1, 2, 4, 4))
     (True, False)
     """
-    if values.ndim < 3 or not values.is_floating_point() or not values.numel():
+    shape = values.shape  # once: in a pass that is watched, every question is a function's call
+    if len(shape) < 3 or 0 in shape or not 1 < shape[-1] == shape[-2]:
         return False
-    if not 1 < values.shape[-1] == values.shape[-2]:
+    if not values.is_floating_point():
         return False
     values = values.detach()
-    first = values.flatten(0, -2)[0]
-    if abs(float(first.sum()) - 1) > 1e-2:  # most are told by one row
+    if abs(float(values[(0,) * (len(shape) - 1)].sum()) - 1) > 1e-2:  # most are told by one row
         return False
     sums = values.float().sum(-1)
     return bool((values >= 0).all() and (sums - 1).abs().max() < 1e-2)
@@ -60,11 +60,11 @@ class Attending(TorchFunctionMode):
         parents = name.split(".")[:-1]
         return any(".".join(parents[:end]) in self.names for end in range(1, len(parents) + 1))
 
-    def leave(self, name: str, output: object) -> None:
-        """Told of each module that has run, and of what it gives."""
+    def leave(self, name: str, *, weights: bool) -> None:
+        """Told of each module that has run, and of whether what it gives `are_weights`."""
         while self.running and self.running.pop() != name:
             pass  # left behind by a module that raised, where the network went on
-        if isinstance(output, Tensor) and are_weights(output):
+        if weights:
             self.names.add(name.rpartition(".")[0])
 
     def _here(self) -> None:
