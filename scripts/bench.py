@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import bench_gpu
 import torch
 from bench_audit import FOUND, OBEYED, by_kind, count_audits
 from bench_layers import Count, count_layers, total
@@ -306,6 +307,13 @@ def audit_section(quick: bool) -> object:
     return found
 
 
+def gpu_section(quick: bool) -> object:
+    """What `scripts/bench_gpu` finds, which installs nothing and says on what card."""
+    out = Path("bench_gpu.json")  # which git leaves alone
+    bench_gpu.main(["--out", str(out), *(["--quick"] if quick else [])])
+    return json.loads(out.read_text(encoding="utf-8"))
+
+
 SECTIONS: dict[str, Callable[[bool], object]] = {
     "layers": layers_section,
     "networks": networks_section,
@@ -317,6 +325,7 @@ SECTIONS: dict[str, Callable[[bool], object]] = {
     "ablation": ablation_section,
     "methods": methods_section,
     "audit": audit_section,
+    "gpu": gpu_section,
 }
 
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import einops
 from torch import Tensor
 
 from gradcam_hooks.errors import LayoutError
@@ -148,6 +147,8 @@ class InputAxes:
         sizes = self._sizes(tensor.shape)
         names = enumerate(one.name for one in self.pattern.factors)
         named = {f"x{number}": sizes[name] for number, name in names}
+        import einops  # only where axes stand otherwise
+
         return einops.rearrange(tensor, f"{here} -> {there}", **named)
 
     def restored(self, tensor: Tensor) -> Tensor:
@@ -156,7 +157,11 @@ class InputAxes:
         One channel and one element of the batch stay one, so that a mask broadcasts over all.
         """
         here, there = self._moves
-        return tensor if here == there else einops.rearrange(tensor, f"{there} -> {here}")
+        if here == there:
+            return tensor
+        import einops
+
+        return einops.rearrange(tensor, f"{there} -> {here}")
 
     @cached_property
     def _moves(self) -> tuple[str, str]:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-import einops
 import torch
 from torch import Tensor
 
@@ -107,6 +106,8 @@ class Layout:
         here, there = self._moves
         if here == there and self._token_axis is None:
             return tensor
+        import einops  # only where axes stand otherwise
+
         return einops.rearrange(
             self._in_space(tensor), f"... {here} -> ... {there}", **self._lengths
         )
@@ -169,6 +170,8 @@ class Layout:
                 "image, or of as many."
             )
         if here != there:
+            import einops
+
             values = einops.rearrange(values, f"{there} -> {here}", **self._lengths)
         axis = self._token_axis
         if axis is None:

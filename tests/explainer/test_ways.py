@@ -274,6 +274,7 @@ def test_cudnn_is_off_for_a_recurrent_model_on_cuda_and_as_found_behind_it() -> 
     assert not recurrent_on_cuda(gap_linear().modules())
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("head", [nn.LSTM, nn.GRU])
 def test_recurrent_heads_in_eval_mode_on_cuda(head: type[nn.RNNBase]) -> None:

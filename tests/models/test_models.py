@@ -394,6 +394,7 @@ def test_devices() -> None:
             load_model("squeezenet1_1", device=device)
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_model_is_moved() -> None:
     loaded = load_model("squeezenet1_1", device="cuda")

@@ -207,6 +207,7 @@ def test_a_layer_without_space() -> None:
         gh.explain(model, x, "3", target=TARGET)
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="cuDNN needs CUDA")
 def test_a_recurrent_head_on_cuda() -> None:
     class Recurrent(nn.Module):
