@@ -384,9 +384,6 @@ def test_timm(tmp_path: Path) -> None:
     assert loaded.preprocess.fit == "squash"
 
 
-# --- devices
-
-
 def test_devices() -> None:
     assert next(load_model("squeezenet1_1", device="cpu").model.parameters()).device.type == "cpu"
     for device in ("cuda:99", "no_such_device", "meta"):
