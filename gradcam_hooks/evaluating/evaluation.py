@@ -78,6 +78,12 @@ class Evaluation:
         return next((row for row in self.rows if row.key == self.judged.best), None)
 
     @property
+    def shown(self) -> Way:
+        """The way whose maps are looked at: the recommended one, else the first of the methods."""
+        methods = [row for row in self.rows if row.kind == "method"]
+        return self.best or min(methods, key=lambda row: _last(self._rank(row)))
+
+    @property
     def table(self) -> list[dict[str, object]]:
         """A dict for each row, the best mean rank first, as ``pandas.DataFrame`` takes it.
 

@@ -86,6 +86,7 @@ class Judged:
         verdicts: by metric of faithfulness.
         contradictions: pairs of metrics that rank and their tau, where it is below 0.
         best: the key of the way that is recommended; None where nothing is.
+        p_blurred: the p of its own map under a blur ranking ahead of it.
         ranks: every row's rank on each picture, ``(rows, pictures)``.
     """
 
@@ -93,6 +94,7 @@ class Judged:
     verdicts: Mapping[str, Verdict]
     contradictions: Sequence[tuple[str, str, float]]
     best: str | None
+    p_blurred: float
     ranks: Tensor
 
 
@@ -129,7 +131,13 @@ def judged(
     }  # fmt: skip
     faithful = [one for one in measures if one.group == "faithfulness" and one.name in values]
     verdicts = {one.name: _verdict(one, rows, values[one.name], means, chance) for one in faithful}
-    return Judged(standings, verdicts, _contradictions(rows, counting, values), best, ranks)
+    at = {row.key: i for i, row in enumerate(rows)}
+    own = next((row for row in rows if row.of == best), None)
+    p_blurred = 1.0
+    if best is not None and own is not None:
+        p_blurred = exceeds(ranks[at[best]] - ranks[at[own.key]], chance)
+    others = _contradictions(rows, counting, values)
+    return Judged(standings, verdicts, others, best, p_blurred, ranks)
 
 
 def _together(values: Mapping[str, Tensor], counting: Sequence[Measure], rows: int) -> Tensor:

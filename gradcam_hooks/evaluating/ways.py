@@ -6,6 +6,7 @@ explainers; no metric, and nothing is explained yet.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -17,6 +18,7 @@ from gradcam_hooks.evaluating.controls import BASELINES
 from gradcam_hooks.explainers import Explainer, explainer_class
 from gradcam_hooks.layout.table import LayerTable, layers
 from gradcam_hooks.methods import METHODS, Method, method_of
+from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.network.modules import LayerSpec, find
 
 __all__ = ["USUAL", "Kind", "MethodsSpec", "Way", "families", "layers_of", "methods_of", "ways_of"]
@@ -40,7 +42,8 @@ class Way:
     Attributes:
         key: what tells it from the others, such as ``"hirescam@layer4"``.
         method: the method; of a control, whose map is blurred.
-        layer: the layer's dotted name; empty where the method looks at no layer.
+        layer: the layer's dotted name, with "#" and the number of a call of one that runs several
+            times, as results write it; empty where the method looks at no layer.
         kind: a method, a baseline, or a control: a method's own map under a blur.
         of: the key of the row whose map a control blurs.
         options: the method's own, where its defaults take hundreds of passes.
@@ -65,11 +68,18 @@ class Way:
         key = f"{self.key}:blurred"
         return Way(key, self.method, self.layer, "control", self.key, self.options)
 
-    def explainer(self, model: nn.Module, **options: object) -> Explainer:
+    def explainer(self, model: nn.Module | LoadedModel, **options: object) -> Explainer:
         """What explains this way."""
-        where: LayerSpec = self.layer or "auto"
         make: Callable[..., Explainer] = explainer_class(self.method)
-        return make(model, where, **options, **self.options)
+        return make(model, **self.where, **options, **self.options)
+
+    @property
+    def where(self) -> dict[str, object]:
+        """The layer and its call, as explainers take them."""
+        name, mark, call = self.layer.rpartition("#")
+        if mark and call.isdecimal():
+            return {"layer": name, "call": int(call)}
+        return {"layer": self.layer or "auto"}
 
 
 def families() -> dict[str, tuple[str, ...]]:
@@ -137,8 +147,8 @@ def layers_of(model: nn.Module, image: Tensor, given: LayerSpec | None) -> list[
     Args:
         model: any module.
         image: an input, ``(1, channels, *space)``.
-        given: names, globs or modules; None for the layer that "auto" takes, and the last one of
-            the next finer resolution.
+        given: names, globs or modules, or a call of a layer, ``"relu#1"``; None for the layer that
+            "auto" takes, and the last one of the next finer resolution.
 
     Raises:
         LayerNotFound: nothing is called so.
@@ -151,6 +161,8 @@ def layers_of(model: nn.Module, image: Tensor, given: LayerSpec | None) -> list[
     for spec in specs:
         if isinstance(spec, str) and spec == "auto":
             names |= dict.fromkeys(_chosen(layers(model, image))[:1])
+        elif isinstance(spec, str) and re.fullmatch(r".+#\d+", spec):
+            names[f"{find(model, spec.rpartition('#')[0])[0]}#{spec.rpartition('#')[2]}"] = None
         else:
             names |= dict.fromkeys(find(model, spec))
     return list(names)
@@ -166,7 +178,9 @@ def _chosen(table: LayerTable) -> list[str]:
         )
     rows = list(table)
     at = next(place for place, row in enumerate(rows) if row.name == best)
-    found, cells = [best], _cells(rows[at].shape, rows[at].channels)
+    again = rows[at].calls - 1  # "auto" takes the last call
+    found = [f"{best}#{again}" if again else best]
+    cells = _cells(rows[at].shape, rows[at].channels)
     for row in reversed(rows[:at]):
         if len(found) == _LAYERS:
             break
@@ -198,5 +212,5 @@ def ways_of(methods: Sequence[Method], layers: Sequence[str]) -> list[Way]:
         for layer in layers if row.looks == "layer" else ("",):
             key = f"{name}@{layer}" if layer else name
             found.append(Way(key, row, layer, options=row.quick))
-    baselines = [Way(name, METHODS[name], layers[0], "baseline") for name in BASELINES]
+    baselines = [Way(name, METHODS[name], "", "baseline") for name in BASELINES]
     return [*found, *baselines]

@@ -78,6 +78,11 @@ class Told:
         at = next(i for i, row in enumerate(self.rows) if row.key == key)
         return float(self.values[metric][at].nanmean()) if metric in self.values else math.nan
 
+    def price(self, way: Way) -> float:
+        """Passes of a row's maps: forward as counted, and one back where a formula needs it."""
+        back = way.method.rule is not None and way.method.needs_gradients
+        return self.passes.get(way.key, math.nan) + back
+
     @property
     def counting(self) -> list[Measure]:
         """The metrics that rank."""
@@ -113,7 +118,7 @@ def recommended(told: Told) -> str:
             f"{listed([way.name for way in ways])} {'does' if one else 'do'} not differ from it "
             f"beyond noise and {'costs' if one else 'cost'} {price}."
         )
-    if not alike:
+    if not alike and sum(row.kind == "method" for row in told.rows) > 1:
         parts.append("No other does as well.")
     return " ".join(parts)
 
@@ -121,15 +126,18 @@ def recommended(told: Told) -> str:
 def _by_price(told: Told, best: Way, others: Sequence[Way]) -> dict[str, list[Way]]:
     """The others by what they cost beside the best, in words."""
     found: dict[str, list[Way]] = {}
-    own = told.passes.get(best.key, math.nan)
+    own = told.price(best)
     for way in others:
-        ratio = told.passes.get(way.key, math.nan) / own
-        word = "the same" if way.method.passes == best.method.passes else ""
-        if not word and ratio > 1.5:
-            word = f"{ratio:.0f} times as many passes"
-        elif not word and ratio < 1 / 1.5:
-            word = f"{1 / ratio:.0f} times fewer passes"
-        word = word or f"about as much ({way.method.passes} for {best.method.passes})"
+        ratio = told.price(way) / own
+        beside = f"({way.method.passes} beside {best.method.passes})"
+        if way.method.passes == best.method.passes:
+            word = "the same"
+        elif ratio > 1.2:
+            word = f"more {beside}"
+        elif ratio < 1 / 1.2:
+            word = f"less {beside}"
+        else:
+            word = f"about as much {beside}"
         found.setdefault(word, []).append(way)
     return found
 
@@ -179,6 +187,12 @@ def warned(told: Told) -> list[str]:
             parts.append(
                 f"Its maps of other classes are the same (correlation {same:.2f}): it shows what "
                 "the network uses, not why it says this class."
+            )
+        if told.judged.p_blurred <= ALPHA:
+            blurred = told.judged.standings[told.way(best).control.key].rank
+            parts.append(
+                f"Its own map under a blur ranks ahead of it ({blurred:.1f}): these metrics reward "
+                "the blur, or its finest detail says little."
             )
         place = told.located.get(best)
         if place is not None and place.on_it:

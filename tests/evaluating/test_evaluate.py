@@ -165,6 +165,11 @@ def test_methods_and_layers_by_name_family_glob_and_class() -> None:
     assert layers_of(model, image, None) == ["2", "0"]  # and of a finer resolution the last
     keys = [way.key for way in ways_of(methods_of(["gradcam", moved]), ["2", "0"])]
     assert keys[:4] == ["gradcam@2", "gradcam@0", "moved@2", "moved@0"]
+    twice = nn.Sequential(conv := nn.Conv2d(3, 3, 1), conv, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert layers_of(twice, image, None) == ["0#1"]  # the last call, as "auto" takes it
+    assert layers_of(twice, image, "0#0") == ["0#0"]
+    (way, *_) = ways_of(methods_of("gradcam"), ["0#0"])
+    assert way.where == {"layer": "0", "call": 0}
     with pytest.raises(gh.MethodNotFound, match=r"Families of methods are cam, gradient, .*lift"):
         methods_of("gradcan-like")
     with pytest.raises(gh.OptionError, match="every table carries anyway"):

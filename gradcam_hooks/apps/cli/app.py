@@ -16,6 +16,7 @@ from rich.console import Console
 
 from gradcam_hooks.apps.cli import flags
 from gradcam_hooks.apps.cli.audits import audit
+from gradcam_hooks.apps.cli.evaluations import evaluate
 from gradcam_hooks.apps.cli.running import (
     chosen_pictures,
     explain_all,
@@ -144,6 +145,7 @@ def explain(
 
 
 app.command()(audit)
+app.command()(evaluate)
 
 
 @app.command()
