@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,9 @@ from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import InputError
 
 if TYPE_CHECKING:
+    from gradcam_hooks.evaluating import Evaluation
     from gradcam_hooks.evaluating.run import Progress
+    from gradcam_hooks.models import LoadedModel
 
 __all__ = ["evaluate"]
 
@@ -132,43 +134,57 @@ def evaluate(
         if demo:
             _of_demo(paths, out, seed)
             return
-        from gradcam_hooks.apps.audited import readable
-        from gradcam_hooks.apps.batch.runs import searched
         from gradcam_hooks.apps.cli import options
-        from gradcam_hooks.apps.evaluated import evaluate_files
-        from gradcam_hooks.evaluating.budget import budget_of
-        from gradcam_hooks.images.files import list_images
 
-        named = options.read_paths(paths)
-        name = options.read_model(model, weights)
-        limit = None if budget == "all" else budget
-        budget_of(limit)
-        asked = _methods(methods)
-        pictures = list_images(named, exclude=[*searched(named, out), *([masks] if masks else [])])
+        named, name = options.read_paths(paths), options.read_model(model, weights)
+        what = {
+            "methods": _methods(methods),
+            "layers": layers,
+            "metrics": _words(metrics),
+            "boxes": boxes,
+            "masks": masks,
+            "budget": _limit(budget),
+            "batch_size": batch_size,
+            "seed": seed,
+        }
+        pictures = _pictures(named, out, masks)
         loaded = loaded_model(name, weights, model_args, num_classes, labels, trust_pickle, device)
-        good, broken = readable(pictures, options.allow_pixels(max_pixels))
-        for _, why in broken:
-            note("broken", why)
-        with _watched("evaluating") as progress:
-            found, files = evaluate_files(
-                loaded,
-                good,
-                out,
-                methods=asked,
-                layers=layers,
-                metrics=_words(metrics),
-                boxes=boxes,
-                masks=masks,
-                preprocess=options.read_preprocess(loaded, preprocess, fit, size, mean, std),
-                budget=limit,
-                batch_size=batch_size,
-                seed=seed,
-                command=shlex.join(["gradcam-hooks", *sys.argv[1:]]),
-                progress=progress,
-            )
-        _show(found, files)
-        if broken:
-            raise typer.Exit(1)
+        what["preprocess"] = options.read_preprocess(loaded, preprocess, fit, size, mean, std)
+        _of_pictures(loaded, pictures, out, options.allow_pixels(max_pixels), what)
+
+
+def _pictures(named: list[Path], out: Path, masks: Path | None) -> list[Path]:
+    """The pictures, without what is in the folders of the results and of the masks."""
+    from gradcam_hooks.apps.batch.runs import searched
+    from gradcam_hooks.images.files import list_images
+
+    return list_images(named, exclude=[*searched(named, out), *([masks] if masks else [])])
+
+
+def _of_pictures(
+    loaded: LoadedModel, pictures: list[Path], out: Path, most: int, what: dict[str, Any]
+) -> None:
+    from gradcam_hooks.apps.audited import readable
+    from gradcam_hooks.apps.evaluated import evaluate_files
+
+    good, broken = readable(pictures, most)
+    for _, why in broken:
+        note("broken", why)
+    command = shlex.join(["gradcam-hooks", *sys.argv[1:]])
+    with _watched("evaluating") as progress:
+        found, files = evaluate_files(loaded, good, out, command=command, progress=progress, **what)
+    _show(found, files)
+    if broken:
+        raise typer.Exit(1)
+
+
+def _limit(word: str) -> str | None:
+    """The budget, checked before a network is loaded; None for all pictures."""
+    from gradcam_hooks.evaluating.budget import budget_of
+
+    limit = None if word == "all" else word
+    budget_of(limit)
+    return limit
 
 
 def _of_demo(paths: list[Path] | None, out: Path, seed: int) -> None:
@@ -182,12 +198,9 @@ def _of_demo(paths: list[Path] | None, out: Path, seed: int) -> None:
         say(line)
 
 
-def _show(found: object, files: list[Path]) -> None:
+def _show(found: Evaluation, files: list[Path]) -> None:
     from rich.console import Console
 
-    from gradcam_hooks.evaluating import Evaluation
-
-    assert isinstance(found, Evaluation)
     Console().print(found)
     say(found.text)
     for line in found.remarks:
