@@ -13,7 +13,18 @@ import torch
 from gradcam_hooks.checks import check_range
 from gradcam_hooks.errors import OptionError
 
-__all__ = ["LEAST", "STEPS", "Budget", "BudgetSpec", "Cost", "Plan", "budget_of", "planned"]
+__all__ = [
+    "LEAST",
+    "MANY",
+    "STEPS",
+    "Budget",
+    "BudgetSpec",
+    "Cost",
+    "Plan",
+    "budget_of",
+    "parts",
+    "planned",
+]
 
 STEPS = (32, 16, 8)
 """Steps of insertion and deletion, the finest first; ROAD's shares go with them."""
@@ -21,7 +32,7 @@ STEPS = (32, 16, 8)
 LEAST = 6
 """Pictures at least: of fewer no test can show anything (1/32 of the ways to flip their signs)."""
 
-_MANY = 24
+MANY = 24
 """Pictures that count for more than finer steps."""
 
 BudgetSpec: TypeAlias = "str | float | None"
@@ -123,7 +134,7 @@ def planned(budget: Budget, spent: float, cost: Cost, count: int, fill: str, see
         return Plan(tuple(range(count)), STEPS[0], fill, text)
     left = max(0.0, budget.amount - spent)
     afford = {steps: int(left / max(cost.of(steps), 1e-12)) for steps in STEPS}
-    steps = next((one for one in STEPS if afford[one] >= min(count, _MANY)), STEPS[-1])
+    steps = next((one for one in STEPS if afford[one] >= min(count, MANY)), STEPS[-1])
     least = min(count, LEAST)
     several = min(count, max(least, afford[steps]))
     whole = _told(cost.of(steps) * several + spent, budget.unit)

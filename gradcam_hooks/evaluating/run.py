@@ -19,14 +19,25 @@ from gradcam_hooks.auditing.pictures import Pictures, pictures_of
 from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.evaluating.asking import Asked, Part, Question, part_of
-from gradcam_hooks.evaluating.budget import STEPS, BudgetSpec, Cost, Plan, budget_of, parts, planned
+from gradcam_hooks.evaluating.budget import (
+    MANY,
+    STEPS,
+    BudgetSpec,
+    Cost,
+    Plan,
+    budget_of,
+    parts,
+    planned,
+)
 from gradcam_hooks.evaluating.evaluation import Evaluation
 from gradcam_hooks.evaluating.measures import measures_of, settings_of
 from gradcam_hooks.evaluating.places import Places, places_of
 from gradcam_hooks.evaluating.telling import told_of
 from gradcam_hooks.evaluating.ways import MethodsSpec, layers_of, methods_of, ways_of
 from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare
+from gradcam_hooks.maps import resize
 from gradcam_hooks.metrics.fills import filled
+from gradcam_hooks.metrics.imputing import imputed
 from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.models.labels import labels_of
 from gradcam_hooks.models.presets import own_preprocess
@@ -177,7 +188,8 @@ class Bench:
         return cls(question, pictures, places, names, batch_size)
 
     def plan(self, budget: BudgetSpec) -> tuple[Plan, dict[str, str]]:
-        """What is measured, and the ways that do not work on these pictures, with the reason.
+        """What is measured, and what is left out, with the reason: ways that do not work, and ROAD
+        where filling its holes would take the budget.
 
         Everything is tried on two pictures first: what it costs, and whether a blur takes what
         the score needs, so that insertion can begin with it.
@@ -199,39 +211,70 @@ class Bench:
                 + "; of ".join(f"{key}: {why}" for key, why in asked.failed.items())
             )
         assert asked.score is not None
-        known = self.without(asked.failed)
+        left_out = {
+            way.key: asked.failed[way.key]
+            for way in self.question.ways
+            if way.key in asked.failed and way.kind == "method"
+        }
+        known = self.without(left_out)
         scoring = time.perf_counter()
         fill = _fill(asked)
         scoring = (time.perf_counter() - scoring) / max(1, asked.score.passes[0])
-        of_time = limit.unit == "seconds"
-        each = seconds if of_time else passes
-        cost = known.cost(each, scoring if of_time else 1.0)
-        spent = time.perf_counter() - start if of_time else sum(passes.values()) * len(asked.images)
-        plan = planned(limit, spent, cost, self.pictures.count, fill, self.question.seed)
-        return plan, dict(asked.failed)
+        count, seed = self.pictures.count, self.question.seed
+        if limit.unit == "passes":
+            spent = sum(passes.values()) * len(asked.images)
+            return planned(limit, spent, known.cost(passes, 1.0), count, fill, seed), left_out
+        hole = known.imputing(asked)
+        cost = known.cost(seconds, scoring, hole)
+        spent = time.perf_counter() - start
+        plan = planned(limit, spent, cost, count, fill, seed)
+        if hole > scoring and len(plan.numbers) < min(count, MANY):
+            left_out["road"] = (
+                f"filling its holes takes {hole:.2g} s for each picture, beside {scoring:.2g} s "
+                "for a pass, and would leave too few pictures within the budget."
+            )
+            cost = known.without(left_out).cost(seconds, scoring)
+            plan = planned(limit, spent, cost, count, fill, seed)
+        return plan, left_out
 
-    def cost(self, each: Mapping[str, float], scoring: float) -> Cost:
-        """What a picture costs, of what each way's maps and a score of an image do."""
+    def imputing(self, asked: Asked) -> float:
+        """The seconds that ROAD takes to fill a picture's holes; 0 where it is not asked."""
+        if not any(one.name == "road" for one in self.question.measures):
+            return 0.0
+        image = asked.images[:1].float()
+        drawn = torch.rand(1, *[7] * (image.ndim - 2), generator=torch.Generator().manual_seed(0))
+        known = resize(drawn, image.shape[2:]).to(image.device) > 0.5
+        start = time.perf_counter()
+        imputed(image, known)
+        return time.perf_counter() - start
+
+    def cost(self, each: Mapping[str, float], scoring: float, hole: float = 0.0) -> Cost:
+        """What a picture costs, of what each way's maps, a score, and filling a hole do."""
         asked = {one.name for one in self.question.measures}
         again = 1 + 2 * bool(asked & {"mprt", "emprt"}) + ("random_logit" in asked)
         again += 2 * ("max_sensitivity" in asked)
-        fixed = again * sum(each[way.key] for way in self.question.ways)
+        fixed = again * sum(each.get(way.key, 0.0) for way in self.question.ways)
         rows = len(self.question.rows)
         of_steps = {}
         for steps in STEPS:
-            own, shared = 0, 1
+            own, shared, filling = 0, 1, 0.0
             for measure in self.question.measures:
                 if measure.group == "faithfulness":
                     some = measure.passes(steps, settings_of(measure, steps, "blur"))
                     own, shared = own + some[0], shared + some[1]
-            of_steps[steps] = scoring * (own * rows + shared)
+                    filling += hole * some[0] if measure.name == "road" else 0.0
+            of_steps[steps] = scoring * (own * rows + shared) + filling * rows
         return Cost(fixed, of_steps)
 
     def without(self, left_out: Iterable[str]) -> Bench:
-        """The same without some ways."""
+        """The same without some methods and metrics; baselines stay, at a layer that works."""
         gone = set(left_out)
-        ways = [way for way in self.question.ways if way.key not in gone]
-        return replace(self, question=replace(self.question, ways=ways))
+        known = self.question.ways
+        ways = [way for way in known if way.key not in gone or way.kind == "baseline"]
+        layer = next((way.layer for way in ways if way.kind == "method" and way.layer), "")
+        ways = [replace(way, layer=layer) if way.kind == "baseline" else way for way in ways]
+        measures = [one for one in self.question.measures if one.name not in gone]
+        return replace(self, question=replace(self.question, ways=ways, measures=measures))
 
     def parts(
         self,

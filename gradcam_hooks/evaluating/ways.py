@@ -212,5 +212,5 @@ def ways_of(methods: Sequence[Method], layers: Sequence[str]) -> list[Way]:
         for layer in layers if row.looks == "layer" else ("",):
             key = f"{name}@{layer}" if layer else name
             found.append(Way(key, row, layer, options=row.quick))
-    baselines = [Way(name, METHODS[name], "", "baseline") for name in BASELINES]
+    baselines = [Way(name, METHODS[name], layers[0], "baseline") for name in BASELINES]
     return [*found, *baselines]

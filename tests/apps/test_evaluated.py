@@ -21,7 +21,7 @@ from tests.support.report_runs import FILE, LABEL
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ASKED = {"methods": ["hirescam", "eigencam"], "layers": ["features"], "budget": "1000 passes",
+ASKED = {"methods": ["hirescam", "eigencam"], "layers": ["features"], "budget": "1800 passes",
          "metrics": ["insertion", "deletion", "mprt"], "batch_size": 3}  # fmt: skip
 
 

@@ -137,7 +137,7 @@ def evaluate(
         from gradcam_hooks.apps.cli import options
 
         named, name = options.read_paths(paths), options.read_model(model, weights)
-        what = {
+        what: dict[str, Any] = {
             "methods": _methods(methods),
             "layers": layers,
             "metrics": _words(metrics),
