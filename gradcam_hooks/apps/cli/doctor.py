@@ -31,6 +31,7 @@ EXTRAS: Mapping[str, str] = {
     "trackers": "explanations in Weights & Biases and MLflow",
     "dicom": "scans as DICOM",
     "heic": "pictures as HEIC",
+    "real": "a network of photographs for scripts/benchmark_trust",
     "docs": "building the documentation",
 }
 """What each extra is for; ``dev``, which is all of them, is not told."""
