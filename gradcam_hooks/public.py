@@ -42,6 +42,7 @@ from gradcam_hooks.results.diagnosis import Diagnosis
 from gradcam_hooks.results.drawing import CLASSIC, Axes, Style
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.runs.samplers import Augment, Integrate, Noise
+from gradcam_hooks.stream.run import explain_many
 from gradcam_hooks.targets import (
     AllClasses,
     Binary,
@@ -117,6 +118,7 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "explain_many",
     "explainer",
     "explainer_class",
     "layers",
