@@ -6,6 +6,7 @@ nothing, and the command's help does not wait for PyTorch.
 
 from __future__ import annotations
 
+from gradcam_hooks.apps.cluster import explain_dataset
 from gradcam_hooks.apps.reported import Report, report
 from gradcam_hooks.auditing import Audit, Strategy, audit
 from gradcam_hooks.comparing import compare
@@ -118,6 +119,7 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "explain_dataset",
     "explain_many",
     "explainer",
     "explainer_class",

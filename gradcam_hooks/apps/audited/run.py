@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from gradcam_hooks.errors import GradCamHooksError, ImageError
 from gradcam_hooks.explainers import explain
 from gradcam_hooks.images.reading import load_image
 from gradcam_hooks.models import LoadedModel
+from gradcam_hooks.stream.feed import auto_workers, fed
 from gradcam_hooks.version import version
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["audit_files", "readable"]
 
+_AHEAD = 32
+"""Pictures that are being read at once, or have been, at most."""
+
 
 def readable(paths: Sequence[Path], max_pixels: int) -> tuple[list[Path], list[tuple[Path, str]]]:
     """The pictures that can be read, and the others with the reason.
@@ -32,7 +37,9 @@ def readable(paths: Sequence[Path], max_pixels: int) -> tuple[list[Path], list[t
     Raises:
         ImageError: none can be read.
     """
-    reasons = [_unread(path, max_pixels) for path in paths]
+    unread = partial(_unread, max_pixels=max_pixels)
+    read = fed(paths, unread, ahead=_AHEAD, workers=auto_workers(len(paths)))
+    reasons = [None if why is None else str(why) for _, why in read]
     good = [path for path, why in zip(paths, reasons, strict=True) if why is None]
     broken = [(path, why) for path, why in zip(paths, reasons, strict=True) if why is not None]
     if not good:
