@@ -8,6 +8,7 @@ time tells more than the clock's: both are given.
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import resource
 import tempfile
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -76,11 +77,10 @@ class Pipeline:
 
 def photographs(folder: Path, count: int) -> list[Path]:
     """Photographs of mixed sizes, cut at random out of those that scikit-image and -learn ship."""
-    from skimage import data
-    from sklearn.datasets import load_sample_images
-
-    sources = [data.astronaut(), data.chelsea(), data.coffee(), data.rocket()]
-    sources += load_sample_images().images
+    shipped: Any = importlib.import_module("skimage.data")
+    samples: Any = importlib.import_module("sklearn.datasets")
+    sources = [shipped.astronaut(), shipped.chelsea(), shipped.coffee(), shipped.rocket()]
+    sources += samples.load_sample_images().images
     chance = np.random.default_rng(0)
     paths = []
     for number in range(count):

@@ -9,7 +9,7 @@ command that needs it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -140,8 +140,8 @@ def explain(
         networks = options.read_networks(name, weights, against, against_model)
         loaded = loaded_models(networks, model_args, num_classes, labels, trust_pickle, device)
         what = (layer, asked, method, output, option)
-        how = {"multi_label": multi_label, "fuse": fuse, "check": check}
-        drawn = {"image_format": image_format, "max_side": max_side or None}
+        how: dict[str, Any] = {"multi_label": multi_label, "fuse": fuse, "check": check}
+        drawn: dict[str, Any] = {"image_format": image_format, "max_side": max_side or None}
         style = options.read_style(alpha, opacity, colormap, caption=caption)
         view = options.read_view(window, slice)
         job = job_of(loaded, *what, style=style, view=view, **how, **drawn)

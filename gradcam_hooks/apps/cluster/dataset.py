@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from gradcam_hooks.apps.cluster.worker import Asked, Worker
+from gradcam_hooks.apps.cluster.worker import Asked, Worker, check_column
 from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.files import list_images
@@ -85,20 +85,18 @@ def explain_dataset(
     check_count(least, "workers=", error=InputError)
     check_count(most, "workers=", least=least, error=InputError)
     check_count(batch_size, "batch_size=", error=InputError)
+    given: Any = data
     if isinstance(data, str | os.PathLike):
         paths = [str(path.resolve()) for path in list_images([data])]
-        data = ray.data.read_binary_files(paths, include_paths=True)
+        given = ray.data.read_binary_files(paths, include_paths=True)
         image = "bytes"
-    columns = data.columns() or []
-    if image not in columns:
-        raise InputError(
-            f"image= is the column of pictures, and there is none {image!r}; there are "
-            f"{', '.join(columns) or 'none'}."
-        )
+    known = given.schema(fetch_if_missing=False)  # reading the first row may take a while
+    if known is not None:
+        check_column(image, known.names)
     _check_free(ray, least * cpus, least * gpus)
     asked = Asked(model, image, target, maps, check, {"method": method, "layer": layer, **options})
     pool = {"size": least} if least == most else {"min_size": least, "max_size": most}
-    return data.map_batches(
+    explained: Dataset = given.map_batches(
         Worker,
         fn_constructor_kwargs={"asked": asked},
         batch_size=batch_size,
@@ -108,6 +106,7 @@ def explain_dataset(
         num_gpus=gpus or None,
         udf_modifying_row_count=False,
     )
+    return explained
 
 
 def _ray() -> Any:

@@ -7,9 +7,10 @@ who runs it.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,7 @@ from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.stream.batches import Batches, fatal_for
 from gradcam_hooks.stream.feed import fed
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-__all__ = ["COLUMNS", "Asked", "Worker"]
+__all__ = ["COLUMNS", "Asked", "Worker", "check_column"]
 
 COLUMNS = {
     "error": "string",
@@ -82,10 +80,10 @@ class Worker:
         self._prepare: Prepare = own_preprocess(inner)[0] if known is None else known
         self._like = next(inner.parameters(), torch.empty(0))
 
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        """The rows with what was found of each, without their pictures."""
-        import pyarrow as pa
-
+    def __call__(self, rows: Any) -> Any:
+        """The rows, a table of Arrow, with what was found of each and without their pictures."""
+        pa: Any = importlib.import_module("pyarrow")  # which Ray brings, without types
+        check_column(self._asked.image, rows.column_names)
         given = rows.column(self._asked.image).to_pylist()
         found = self._found(given)
         records = [_record(one) for one in found]
@@ -121,6 +119,19 @@ class Worker:
         return ready(picture, self._prepare)
 
 
+def check_column(image: str, columns: Sequence[str]) -> None:
+    """See that there is a column of pictures.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if image not in columns:
+        raise InputError(
+            f"image= is the column of pictures, and there is none {image!r}; there are "
+            f"{', '.join(columns) or 'none'}."
+        )
+
+
 def _record(found: Explanation | Exception) -> Record:
     if isinstance(found, Explanation):
         return record_of(found)
@@ -132,7 +143,7 @@ def _plain(name: str, value: Any) -> Any:
     return ", ".join(value) if name == "layer" and isinstance(value, list) else value
 
 
-def _with(rows: pa.Table, name: str, values: pa.Array) -> pa.Table:
+def _with(rows: Any, name: str, values: Any) -> Any:
     if name in rows.column_names:
         return rows.set_column(rows.column_names.index(name), name, values)
     return rows.append_column(name, values)
