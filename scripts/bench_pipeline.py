@@ -39,6 +39,9 @@ from gradcam_hooks.stream.feed import auto_workers, fed
 SIDES = (480, 640, 800, 1024, 1280, 1600, 2048)
 """The photographs' longer sides, in turn."""
 
+PART = 400
+"""Photographs after which the other side has its turn."""
+
 TOLERANCE = 1e-3
 BATCH = 16
 
@@ -139,7 +142,7 @@ def pipeline(count: int) -> Pipeline:
         max_side=OVERLAY_SIDE,
         style=Style(caption=True),
     )
-    plain, ours, part = Spent(), Spent(), max(2 * BATCH, count // 10)
+    plain, ours, part = Spent(), Spent(), min(count, PART)
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (home / "photos").mkdir()

@@ -139,12 +139,11 @@ def explain(
         name, asked = options.read_model(model, weights), read_target(target)
         networks = options.read_networks(name, weights, against, against_model)
         loaded = loaded_models(networks, model_args, num_classes, labels, trust_pickle, device)
-        what = (layer, asked, method, output, option)
         how: dict[str, Any] = {"multi_label": multi_label, "fuse": fuse, "check": check}
-        drawn: dict[str, Any] = {"image_format": image_format, "max_side": max_side or None}
-        style = options.read_style(alpha, opacity, colormap, caption=caption)
-        view = options.read_view(window, slice)
-        job = job_of(loaded, *what, style=style, view=view, **how, **drawn)
+        how |= {"image_format": image_format, "max_side": max_side or None}
+        how |= {"style": options.read_style(alpha, opacity, colormap, caption=caption)}
+        how |= {"view": options.read_view(window, slice)}
+        job = job_of(loaded, layer, asked, method, output, option, how)
         jobs = jobs_of(job, loaded, preprocess, fit, size, mean, std)
         told, pace = Told(quiet=quiet, json=json), {"batch_size": batch_size, "workers": workers}
         explain_all(jobs, pictures, out, max_pixels, told, pace, again=force, truths=truths)

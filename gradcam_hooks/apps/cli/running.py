@@ -118,7 +118,7 @@ def job_of(
     method: str,
     output: str | None,
     option: list[str] | None,
-    **how: Any,
+    how: Mapping[str, Any],
 ) -> Job:
     """The job for the first of the networks, by the user's words; the rest is as `Job` takes it."""
     from gradcam_hooks.apps.batch.job import Job
