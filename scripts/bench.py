@@ -313,6 +313,8 @@ def gpu_section(quick: bool) -> object:
     out = Path("bench_gpu.json")  # which git leaves alone
     bench_gpu.main(["--out", str(out), *(["--quick"] if quick else [])])
     return json.loads(out.read_text(encoding="utf-8"))
+
+
 def pipeline_section(quick: bool) -> object:
     """A folder through the command's loop, over plain inference on the same pictures."""
     with CONSOLE.status("the pipeline"):
