@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -19,7 +20,13 @@ from gradcam_hooks.evaluating.measures import Measure
 from gradcam_hooks.evaluating.ways import Way
 from gradcam_hooks.evaluating.wording import Located
 
-__all__ = ["Evaluation"]
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+
+__all__ = ["Evaluation", "told"]
+
+_NARROW, _CELL = 75, 11
+"""Columns of a terminal that a row takes without metrics, and each metric."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,28 +198,20 @@ class Evaluation:
         """`plain` as JSON."""
         return json.dumps(self.plain(), indent=indent, allow_nan=False)
 
-    def __rich__(self) -> object:
-        """The table, the recommended row marked, controls and baselines dim."""
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """The table, the recommended row marked; where there is no room without the metrics."""
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
         from rich.text import Text
 
         shown = [one for one in self.measures if one.ranks]
+        shown = shown if options.max_width >= _NARROW + _CELL * len(shown) else []
         made = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-        heads = [
-            "",
-            "rank",
-            "95 %",
-            *(one.metric.title for one in shown),
-            "weights anew",
-            "beats baselines",
-        ]
-        for place, head in enumerate(heads):
-            made.add_column(head, overflow="fold", justify="left" if place == 0 else "right")
+        heads = ["", "rank", "95 %", *(one.metric.title for one in shown)]
+        for place, head in enumerate([*heads, "weights anew", "beats baselines"]):
+            made.add_column(head, overflow="fold", justify="right" if place else "left")
         for line in self.table:
-            style = (
-                "bold green" if line["recommended"] else "dim" if line["kind"] != "method" else ""
-            )
+            style = "" if line["kind"] == "method" else "dim"
             cells = [
                 str(line["row"]),
                 told(line["rank"], 1),
@@ -221,8 +220,8 @@ class Evaluation:
                 _word(line["hangs_on_weights"], "change", "STAY"),
                 _word(line["beats_baselines"], "yes", "no"),
             ]
-            made.add_row(*map(Text, cells), style=style)
-        return made
+            made.add_row(*map(Text, cells), style="bold green" if line["recommended"] else style)
+        yield made
 
     def __str__(self) -> str:
         from rich.console import Console

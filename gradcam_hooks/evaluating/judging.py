@@ -24,6 +24,9 @@ __all__ = ["ALPHA", "Judged", "Standing", "Verdict", "judged"]
 ALPHA = 0.05
 """The error that a test may make, over all tests of a family together (Holm)."""
 
+_TIE = 1e-4
+"""Of a metric's range: what two values differ by at least, to be ranked apart."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -143,9 +146,17 @@ def judged(
 def _together(values: Mapping[str, Tensor], counting: Sequence[Measure], rows: int) -> Tensor:
     """The mean over metrics of each row's rank on each picture."""
     several = [
-        ranked(values[one.name], higher=one.metric.higher_is_better) for one in counting
+        ranked(_without_rounding(values[one.name]), higher=one.metric.higher_is_better)
+        for one in counting
     ] or [torch.full((rows, 1), torch.nan, dtype=torch.float64)]
     return torch.stack(several).nanmean(0)
+
+
+def _without_rounding(values: Tensor) -> Tensor:
+    """The values to a ten-thousandth of their range, so that equal maps tie."""
+    known = values[~values.isnan()]
+    span = float(known.max() - known.min()) if len(known) else 0.0
+    return (values / (_TIE * span)).round() if span else values
 
 
 def _hangs(rows: Sequence[Way], values: Mapping[str, Tensor]) -> dict[str, bool | None]:

@@ -60,6 +60,16 @@ def test_the_best_is_recommended_and_what_is_worse_is_not_said_to_be_alike() -> 
     assert told_of_metrics(one) == []
 
 
+def test_rounding_ranks_nothing() -> None:
+    values = good()
+    values["insertion"][2] = values["insertion"][0] + 1e-7
+    one = told({name: values[name] for name in ("insertion", "deletion")})
+    ranks = torch.tensor([1.5, 1.5])  # of insertion; of deletion 1 and 2
+    standings = one.judged.standings
+    found = [standings[key].rank for key in ("hirescam@layer", "gradcam@layer")]
+    assert found == pytest.approx(((ranks + torch.tensor([1.0, 2.0])) / 2).tolist())
+
+
 def test_equals_are_named_with_their_price() -> None:
     level = (0.9, 0.5, 0.9, 0.6, 0.1, 0.2, 0.1, 0.0)
     values = {name: numbers(*level, falls=name == "deletion") for name in NAMES}

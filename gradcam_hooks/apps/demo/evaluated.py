@@ -22,7 +22,7 @@ from gradcam_hooks.models import load_model
 __all__ = ["evaluate_demo"]
 
 _SCENES = 16
-_BUDGET = "19000 passes"
+_BUDGET = "12000 passes"
 _ASKED: dict[str, Any] = {
     "methods": ["hirescam", "gradcam", "layercam", "eigencam"],
     "layers": ["layer2", "layer3"],
