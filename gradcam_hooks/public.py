@@ -6,6 +6,7 @@ nothing, and the command's help does not wait for PyTorch.
 
 from __future__ import annotations
 
+from gradcam_hooks.apps.cluster import explain_dataset
 from gradcam_hooks.apps.reported import Report, report
 from gradcam_hooks.auditing import Audit, Strategy, audit
 from gradcam_hooks.comparing import compare
@@ -42,6 +43,7 @@ from gradcam_hooks.results.diagnosis import Diagnosis
 from gradcam_hooks.results.drawing import CLASSIC, Axes, Style
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.runs.samplers import Augment, Integrate, Noise
+from gradcam_hooks.stream.run import explain_many
 from gradcam_hooks.targets import (
     AllClasses,
     Binary,
@@ -117,6 +119,8 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "explain_dataset",
+    "explain_many",
     "explainer",
     "explainer_class",
     "layers",

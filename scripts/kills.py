@@ -3,14 +3,16 @@
     python scripts/kills.py --kills 200 [--seed 0]
 
 Each round is one folder of results: the command is killed (SIGKILL) a few times, also with other
-pictures or options in between, and then runs to its end. Records and overlays must be those of
-undisturbed runs, up to rounding, and nothing half-written or hidden may be left. The processes are
-forked from one that has imported everything already, so that mostly there is something to kill.
+pictures or options in between, then one of its readers is, and then it runs to its end. Records and
+overlays must be those of undisturbed runs, up to rounding, and nothing half-written or hidden may
+be left. The processes are forked from one that has imported everything already, so that mostly
+there is something to kill.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -42,7 +44,7 @@ def build(num_classes=4):
 """
 
 
-def started(folder: str, out: str, target: int) -> int:
+def started(folder: str, out: str, target: int, workers: int = 0) -> int:
     """The command in a process of its own."""
     child = os.fork()
     if child:
@@ -50,7 +52,10 @@ def started(folder: str, out: str, target: int) -> int:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    words = f"explain {folder} --model net.py:build --layer 0 --size 64 --out {out} --batch-size 3"
+    words = (
+        f"explain {folder} --model net.py:build --layer 0 --size 64 --out {out} --batch-size 3 "
+        f"--format png --workers {workers}"
+    )
     try:
         app([*words.split(), "--target", str(target)], standalone_mode=False)
         os._exit(0)
@@ -67,6 +72,20 @@ def run(folder: str, out: str, target: int, kill_after: float | None = None) -> 
         time.sleep(kill_after)
         os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def run_without_a_reader(folder: str, out: str, target: int, kill_after: float) -> int:
+    """How many of its worker processes were killed; the command itself goes on, and ends."""
+    child = started(folder, out, target, workers=2)
+    time.sleep(kill_after)
+    own = Path(f"/proc/{child}/task/{child}/children")
+    readers = own.read_text().split() if own.exists() else []
+    for reader in readers[:1]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(reader), signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, 1), status
+    return len(readers[:1])
 
 
 State: TypeAlias = "dict[str, tuple[dict[str, object], npt.NDArray[np.int16]]]"
@@ -127,7 +146,7 @@ def main() -> None:
     assert run("cats", "alone", 1) == run("dogs", "alone", 2) == 0
     length = (time.monotonic() - begun) / 2
     wanted = state(Path("alone"))
-    kills = late = rounds = 0
+    kills = late = rounds = readers = 0
     while kills < asked.kills:
         out = f"out{rounds}"
         for _ in range(chance.randint(2, 7)):
@@ -136,10 +155,14 @@ def main() -> None:
             killed = status == -signal.SIGKILL
             kills += killed
             late += not killed
+        readers += run_without_a_reader("cats", out, 1, chance.uniform(0, length))
         assert run("cats", out, 1) == run("dogs", out, 2) == 0
         check(Path(out), wanted)
         rounds += 1
-        print(f"{kills} kills in {rounds} rounds, {late} too late; nothing lost, nothing left")
+        print(
+            f"{kills} kills in {rounds} rounds, {late} too late, and {readers} of readers; "
+            "nothing lost, nothing left"
+        )
 
 
 if __name__ == "__main__":

@@ -27,10 +27,19 @@ from gradcam_hooks.images.palettes import (
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["COLORMAPS", "DEFAULT_COLORMAP", "Floats", "blend", "colorize", "to_float", "to_uint8"]
+__all__ = [
+    "COLORMAPS",
+    "DEFAULT_COLORMAP",
+    "Floats",
+    "blend",
+    "colorize",
+    "inner_border",
+    "to_float",
+    "to_uint8",
+]
 
-_STRIP = 1_000_000
-"""Pixels coloured at once: each takes 50 bytes on the way."""
+_STRIP = 1 << 15
+"""Pixels coloured at once: what they take on the way stays in the processor's cache."""
 
 _OUTLINE = 1.0  # white
 
@@ -145,7 +154,7 @@ def blend(
             f"seen must be a bool mask of the image's size {size}; got {seen.dtype} {seen.shape}"
         )
     np.copyto(mixed, picture, where=~seen[..., None])
-    np.copyto(mixed, _OUTLINE, where=_inner_border(seen)[..., None])
+    np.copyto(mixed, _OUTLINE, where=inner_border(seen)[..., None])
     return mixed
 
 
@@ -158,7 +167,7 @@ def _weight(alpha: float | Floats, size: tuple[int, ...]) -> Floats:
     return _unit("alpha", np.asarray(alpha, np.float32))
 
 
-def _inner_border(seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def inner_border(seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The seen pixels next to unseen ones; a line that keeps its look on a large picture."""
     cv2 = opencv()
     width = max(1, round(min(seen.shape) / 300))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-__all__ = ["Written", "lettered", "letters", "text_width", "written"]
+__all__ = ["Written", "lettered", "letters", "text_height", "text_width", "written"]
 
 _FONTS = (
     "DejaVuSans.ttf",
@@ -71,12 +71,16 @@ def lettered(
     from PIL import Image, ImageDraw
 
     found = written(lines, width, size)
-    tall = height or _margin(size) + round(size * _STEP) * len(found) + _margin(size)
-    paper = Image.new("L", (width, tall), ground)
+    paper = Image.new("L", (width, height or text_height(lines, width, size)), ground)
     draw = ImageDraw.Draw(paper)
     for one in found:
         draw.text((one.left, one.top), one.text, fill=one.ink, font=one.font)
     return np.repeat(to_float(np.asarray(paper))[..., None], 3, axis=2)
+
+
+def text_height(lines: Sequence[str], width: int, size: int) -> int:
+    """How high `lettered` makes these lines, in pixels."""
+    return 2 * _margin(size) + round(size * _STEP) * len(written(lines, width, size))
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,8 @@ def _clean(line: str) -> str:
 
 def _wrapped(text: str, font: Font, width: int) -> list[str]:
     """The text in lines that fit; a word that is too long for any is broken."""
+    if font.getlength(text) <= width:
+        return [text]
     lines, line = [], ""
     for word in text.split(" "):
         longer = f"{line} {word}" if line else word

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from gradcam_hooks.images.colors import to_uint8
-from gradcam_hooks.images.lettering import Written, lettered, written
+from gradcam_hooks.images.colors import to_float, to_uint8
+from gradcam_hooks.images.lettering import Written, lettered, text_height, written
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from gradcam_hooks.images.painting import Bytes
     from gradcam_hooks.images.palettes import Floats
 
 __all__ = ["Page", "Part", "Text", "above", "beside"]
@@ -41,6 +43,11 @@ class Text:
     tall: int | None = None
     ground: int = 255
 
+    @property
+    def size_drawn(self) -> tuple[int, int]:
+        """The height and the width of its pixels."""
+        return self.tall or text_height(self.lines, self.width, self.size), self.width
+
     def pixels(self) -> Floats:
         """RGB floats in [0, 1]."""
         return lettered(
@@ -53,7 +60,7 @@ class Text:
         return [one for one in found if self.tall is None or one.top + self.size <= self.tall]
 
 
-Part: TypeAlias = "Floats | Text"
+Part: TypeAlias = "Floats | Bytes | Text"
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Page:
     Attributes:
         height: in pixels.
         width: in pixels.
-        parts: each with its top and its left, RGB floats in [0, 1] or text.
+        parts: each with its top and its left: RGB, floats in [0, 1] or 8-bit, or text.
     """
 
     height: int
@@ -73,14 +80,14 @@ class Page:
     @classmethod
     def of(cls, part: Part) -> Page:
         """A page of one part."""
-        height, width = (part.pixels() if isinstance(part, Text) else part).shape[:2]
+        height, width = part.size_drawn if isinstance(part, Text) else part.shape[:2]
         return cls(height, width, ((0, 0, part),))
 
     def pixels(self) -> Floats:
         """The page as RGB floats in [0, 1], its text painted."""
         paper = np.ones((self.height, self.width, 3), np.float32)
         for top, left, part in self.parts:
-            drawn = part.pixels() if isinstance(part, Text) else part
+            drawn = part.pixels() if isinstance(part, Text) else _floats(part)
             spot = paper[top : top + drawn.shape[0], left : left + drawn.shape[1]]
             spot[...] = drawn[: spot.shape[0], : spot.shape[1]]
         return paper
@@ -89,7 +96,13 @@ class Page:
         """The page as a picture."""
         from PIL import Image
 
-        return Image.fromarray(to_uint8(self.pixels()))
+        paper = np.full((self.height, self.width, 3), 255, np.uint8)
+        for top, left, part in self.parts:
+            drawn = part.pixels() if isinstance(part, Text) else part
+            spot = paper[top : top + drawn.shape[0], left : left + drawn.shape[1]]
+            seen = drawn[: spot.shape[0], : spot.shape[1]]
+            spot[...] = seen if seen.dtype == np.uint8 else to_uint8(seen)
+        return Image.fromarray(paper)
 
     def at(self, top: int, left: int) -> Page:
         """The page with so much white above and on the left."""
@@ -108,10 +121,14 @@ class Page:
         """Its pictures, each with its top and its left; the paper of text that is not white too."""
         for top, left, part in self.parts:
             if not isinstance(part, Text):
-                yield top, left, part
+                yield top, left, _floats(part)
             elif part.ground < 255:
                 shape = part.pixels().shape
                 yield top, left, np.full(shape, part.ground / 255, np.float32)
+
+
+def _floats(part: npt.NDArray[Any]) -> Floats:
+    return to_float(part) if part.dtype == np.uint8 else part
 
 
 def beside(pages: Sequence[Page], gap: int = 0) -> Page:

@@ -5,11 +5,13 @@ Knows pictures and geometry: no map, no model.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gradcam_hooks.images.bands import bands_of
+from gradcam_hooks.images.bands import Bands, bands_of, carrying
 from gradcam_hooks.images.geometry import Geometry
+from gradcam_hooks.images.scan import plane_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,3 +36,15 @@ class Picture:
         """What was done in reading it, in sentences."""
         bands = bands_of(self.image)
         return () if bands is None else bands.told
+
+    def __reduce__(self) -> tuple[Callable[..., Picture], tuple[object, ...]]:
+        """With what Pillow's pictures do not take along to another process."""
+        return _again, (self.image, self.geometry, bands_of(self.image), plane_of(self.image))
+
+
+def _again(image: Image.Image, geometry: Geometry, bands: Bands | None, plane: object) -> Picture:
+    if bands is not None:
+        carrying(image, bands)
+    if plane is not None:
+        image._plane = plane  # type: ignore[attr-defined]
+    return Picture(image, geometry)

@@ -159,17 +159,18 @@ class Explanation(Located):
                 out of its range.
             OptionError: there is no such option.
         """
-        from PIL import Image
-
-        from gradcam_hooks.images.colors import to_uint8
-
         style = (style or Style()).but(**how)
-        return Image.fromarray(to_uint8(self._page(style, image).pixels()))
+        return self._page(style, image).image()
 
     def _page(self, style: Style, image: object = None) -> Page:
         """What `overlay` draws: pictures and text, and where they stand."""
         from gradcam_hooks.results.pages import page_of
 
+        if self.scores.numel() == 1:
+            ((ground, (one,)),) = self._on(image, style)
+            painted = ground.painted(one, style)
+            drawn = ground.draw(one, style) if painted is None else painted
+            return page_of([[drawn]], self.facts(), style)
         return page_of(self.drawn(style, image), self.facts(), style)
 
     def drawn(self, style: Style | None = None, image: object = None) -> list[list[Floats]]:

@@ -19,6 +19,7 @@ from gradcam_hooks.results.facts import Facts
 
 if TYPE_CHECKING:
     from gradcam_hooks.images.colors import Floats
+    from gradcam_hooks.images.painting import Bytes
 
 __all__ = ["page_of", "with_bar"]
 
@@ -26,7 +27,7 @@ _SIZE = 14
 
 
 def page_of(
-    rows: Sequence[Sequence[Floats]], facts: Sequence[Sequence[Facts]], style: Style
+    rows: Sequence[Sequence[Floats | Bytes]], facts: Sequence[Sequence[Facts]], style: Style
 ) -> Page:
     """One map at its own size, or several as a sheet.
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["in_chunks", "size_for"]
+__all__ = ["in_chunks", "out_of_memory", "size_for"]
 
 _MOST = 256
 """Variants at once: more of them fill caches and gain nothing."""
@@ -63,7 +63,7 @@ def in_chunks(
         try:
             rows.append(run(part))
         except RuntimeError as error:
-            if size == 1 or not _out_of_memory(error):
+            if size == 1 or not out_of_memory(error):
                 raise
         else:
             start = part.stop
@@ -77,7 +77,8 @@ def in_chunks(
     return torch.cat(rows)
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
-    if isinstance(error, torch.OutOfMemoryError):
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory gave out."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return "can't allocate memory" in str(error) or "not enough memory" in str(error)

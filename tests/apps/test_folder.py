@@ -187,7 +187,7 @@ def test_a_moved_folder_is_taken_up_where_it_was(cats, tmp_path):
 
 
 def test_other_options_take_the_place_picture_by_picture(cats, tmp_path):
-    """Stopped after the second picture, the third one's earlier result is there yet."""
+    """Stopped when the second was explained, the third one's earlier result is there yet."""
     out = tmp_path / "out"
     before = alone(cats, out)
     wanted = alone(cats, tmp_path / "other", target=1)
@@ -195,7 +195,7 @@ def test_other_options_take_the_place_picture_by_picture(cats, tmp_path):
     assert (series.kept, series.replaced) == ([], 3)
 
     def progress(record):
-        if record.place.endswith("1.png"):
+        if record.place.endswith("0.png"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -73,7 +73,7 @@ def test_a_run_that_was_stopped_is_found_again(photos, tmp_path):
         run.go("", batch_size=1, progress=stop)
     with running({"": small_job(target=1)}, photos, out) as run:
         assert run.home.path == out / "run-2"
-        assert len(run.series[""].kept) == 1
+        assert len(run.series[""].kept) == 2  # what was explained when it was stopped, too
 
 
 def test_what_holds_only_broken_pictures_or_nothing_is_taken(tmp_path):

@@ -23,6 +23,7 @@ from torch.nn import functional
 from gradcam_hooks.apps.batch.plain import read_plain
 from gradcam_hooks.errors import ImageError
 from gradcam_hooks.images.scan import Plane, plane_of
+from gradcam_hooks.images.sizes import smaller
 from gradcam_hooks.images.volumes import ScanPicture
 from gradcam_hooks.maps import FUSIONS, finish, fuse, minmax, resize
 from gradcam_hooks.results.explanation import Explanation
@@ -204,12 +205,11 @@ def _packed(steps: Tensor, size: tuple[int, ...]) -> Heat:
 
 def _small(image: Image.Image) -> tuple[tuple[int, int], bytes]:
     """The picture's size when small, and its JPEG within `_BYTES` if a quality can do that."""
-    small = image.copy()
-    small.thumbnail((_SIDE, _SIDE))
+    small = smaller(image, _SIDE)
     data = b""
     for quality in _QUALITIES:
         file = io.BytesIO()
-        small.save(file, format="JPEG", quality=quality, optimize=True)
+        small.save(file, format="JPEG", quality=quality)
         data = file.getvalue()
         if len(data) <= _BYTES:
             break

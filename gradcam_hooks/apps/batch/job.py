@@ -15,12 +15,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
+from gradcam_hooks.apps.batch.reading import Reading
+from gradcam_hooks.checks import check_count, check_one_of
 from gradcam_hooks.comparing import compare
+from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import InputError, OptionError
 from gradcam_hooks.explainers import Explainer, Options, explainer
 from gradcam_hooks.images import Preprocess
@@ -40,9 +43,9 @@ if TYPE_CHECKING:
 
     from gradcam_hooks.images.scan import Scan
 
-__all__ = [
-    "Job",
-]
+__all__ = ["ImageFormat", "Job"]
+
+ImageFormat: TypeAlias = Literal["png", "webp", "jpeg"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ class Job:
         style: how the overlay is drawn.
         view: what of a scan is looked at.
         check: whether each map is checked, `Explanation.check`; of one method.
+        image_format: of the overlays: "png", "webp" or "jpeg".
+        max_side: the overlays' longer side in pixels at most, without the caption; None for the
+            picture's own.
     """
 
     loaded: LoadedModel
@@ -76,8 +82,13 @@ class Job:
     style: Style = field(default_factory=Style)
     view: View = field(default_factory=View)
     check: bool = False
+    image_format: ImageFormat = "png"
+    max_side: int | None = None
 
     def __post_init__(self) -> None:
+        check_one_of(self.image_format, "image_format", get_args(ImageFormat), error=InputError)
+        if self.max_side is not None:
+            check_count(self.max_side, "max_side=", error=InputError)
         if self.check and self.compares:
             raise OptionError("a check is of the maps of one method; name one, or leave it out.")
 
@@ -86,6 +97,16 @@ class Job:
         """How pictures are made ready."""
         given = self.preprocess or self.loaded.preprocess
         return as_prepare(given, volume_channels(self.loaded.model))
+
+    @property
+    def suffix(self) -> str:
+        """Of the overlays' names."""
+        return {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}[self.image_format]
+
+    def reading(self, max_pixels: int = MAX_PIXELS) -> Reading:
+        """How pictures are read for this job; methods that are compared take them as they are."""
+        side = None if self.compares else self.max_side
+        return Reading(self.prepare, self.view, max_pixels, side)
 
     @property
     def compares(self) -> bool:
@@ -158,6 +179,7 @@ class Job:
             "style": repr(self.style),
             "view": repr(self.view),
             "check": self.check,
+            "overlays": [self.image_format, self.max_side],
             **self._own_methods(),
         }
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]

@@ -77,7 +77,10 @@ def _shared(rows: Sequence[Sequence[str]]) -> int:
 
 
 def overlay_names(
-    pictures: Sequence[PurePath], root: PurePath | None = None, taken: Collection[str] = ()
+    pictures: Sequence[PurePath],
+    root: PurePath | None = None,
+    taken: Collection[str] = (),
+    suffix: str = ".png",
 ) -> list[str]:
     """Where each picture's overlay goes, relative to the folder of the results, with "/".
 
@@ -88,6 +91,7 @@ def overlay_names(
         pictures: their paths, all absolute or all relative to one folder.
         root: by default the folder that all of them share.
         taken: names that are others', as `folded`.
+        suffix: of the overlays.
 
     >>> overlay_names([Path("a/cat.jpg"), Path("a/b/cat.jpg"), Path("a/b/cat.png")])
     ['overlays/cat.png', 'overlays/b/cat.jpg.png', 'overlays/b/cat.png.png']
@@ -98,7 +102,7 @@ def overlay_names(
     inner = [below(path, root) for path in pictures]
     plainness = [0] * len(pictures)  # 0 for the stem alone, 1 with the suffix, 2 with a digest
     while True:
-        names = [_name(*one) for one in zip(pictures, inner, plainness, strict=True)]
+        names = [f"{_name(*one)}{suffix}" for one in zip(pictures, inner, plainness, strict=True)]
         count = Counter([*map(folded, names), *taken])
         clashing = [i for i, name in enumerate(names) if count[folded(name)] > 1]
         clashing = [i for i in clashing if plainness[i] < 2]
@@ -115,7 +119,7 @@ def _name(path: PurePath, inner: PurePosixPath, plainness: int) -> str:
     if plainness == 2 or len(os.fsencode(stem)) > _LONGEST:
         digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
         stem = f"{os.fsencode(stem)[: _LONGEST - 9].decode(errors='ignore')}-{digest}"
-    return f"overlays/{(inner.parent / stem).as_posix()}.png"
+    return f"overlays/{(inner.parent / stem).as_posix()}"
 
 
 def folded(name: str) -> str:
@@ -129,7 +133,7 @@ def card_name(overlay: str) -> str:
     >>> card_name("overlays/b/cat.jpg.png")
     'maps/b/cat.jpg.json'
     """
-    return f"maps/{overlay.removeprefix('overlays/').removesuffix('.png')}.json"
+    return f"maps/{overlay.removeprefix('overlays/').rpartition('.')[0]}.json"
 
 
 def volume_name(overlay: str) -> str:

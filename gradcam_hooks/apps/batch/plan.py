@@ -64,8 +64,10 @@ class Plan:
         return [*overlays, *map(card_name, overlays), *volumes]
 
 
-def plan_of(pictures: Sequence[Path], folder: Folder, known: Mapping[str, Record]) -> Plan:
-    """The plan for some pictures.
+def plan_of(
+    pictures: Sequence[Path], folder: Folder, known: Mapping[str, Record], suffix: str = ".png"
+) -> Plan:
+    """The plan for some pictures, whose overlays have this suffix.
 
     Raises:
         ImageError: an overlay would overwrite one of the pictures.
@@ -74,13 +76,14 @@ def plan_of(pictures: Sequence[Path], folder: Folder, known: Mapping[str, Record
     places = [place_of(path, out) for path in pictures]
     paths = [absolute(path) for path in pictures]
     given = {place: known[place].overlay for place in places if place in known}
+    given = {place: name for place, name in given.items() if (name or "").endswith(suffix)}
     new = [i for i, place in enumerate(places) if given.get(place) is None]
     root = folder.root()
     if root is None:
         root = place_of(shared_folder(paths), out) if paths else ""
     others = [record.overlay for record in known.values() if record.overlay is not None]
     fresh = overlay_names(
-        [paths[i] for i in new], absolute(out / root), frozenset(map(folded, others))
+        [paths[i] for i in new], absolute(out / root), frozenset(map(folded, others)), suffix
     )
     overlays = [given.get(place) for place in places]
     for i, name in zip(new, fresh, strict=True):

@@ -1,45 +1,50 @@
-"""A folder through an explainer: the one loop that the command, the demo and the cluster share.
+"""A folder through an explainer: the one loop that the command, the demo and the report share.
 
-A `Series` is a job on a list of pictures, and a folder for its results. It loads in chunks,
-explains, draws an overlay for each picture, keeps its maps as data and writes a record. A broken
-picture is recorded and the others are done; what an earlier run finished is not done again. This
-file knows no terminal: it hands each record to a callback.
+A `Series` is a job on a list of pictures, and a folder for its results. Pictures are read ahead,
+explained in batches, and drawn and written while the next batch is explained; each gets a record.
+A broken picture is recorded and the others are done; what an earlier run finished is not done
+again. This file knows no terminal: it hands each record to a callback.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from gradcam_hooks.apps.batch.cards import card_of
+from gradcam_hooks.apps.batch.drawn import draw
 from gradcam_hooks.apps.batch.folder import Folder
 from gradcam_hooks.apps.batch.job import Job
-from gradcam_hooks.apps.batch.names import card_name
 from gradcam_hooks.apps.batch.plan import Task, plan_of, sizes_of
+from gradcam_hooks.apps.batch.reading import Ready
 from gradcam_hooks.apps.batch.records import Record, record_of_all
 from gradcam_hooks.apps.batch.results import RESULTS, Results
 from gradcam_hooks.apps.batch.truths import judged
 from gradcam_hooks.checks import check_count
 from gradcam_hooks.defaults import MAX_PIXELS
-from gradcam_hooks.errors import GradCamHooksError, InputError, ModelError, TargetError
+from gradcam_hooks.errors import GradCamHooksError, InputError, ModelError
 from gradcam_hooks.explainers import Explainer
-from gradcam_hooks.images.given import Pictured
-from gradcam_hooks.images.given import ready as made_ready
-from gradcam_hooks.images.volumes import ScanPicture
+from gradcam_hooks.images.volumes import ScanPicture, is_scan
 from gradcam_hooks.results.comparison import Comparison
 from gradcam_hooks.results.explanation import Explanation
+from gradcam_hooks.stream.batches import Batches, fatal_for
+from gradcam_hooks.stream.feed import auto_workers, fed
 
 __all__ = ["ALWAYS", "Series"]
 
-_WORKERS = 2
-"""Pictures read or drawn at once; drawing takes 90 bytes a pixel, which is why there are few."""
+_DRAWERS = 2
+"""Pictures drawn at once; drawing takes 90 bytes a pixel, which is why there are few."""
+
+_AHEAD = 2
+"""Batches that are read ahead of the network."""
 
 _LARGE = 12_000_000
 """Pixels from which on pictures are drawn one after the other."""
@@ -47,17 +52,11 @@ _LARGE = 12_000_000
 ALWAYS = (RESULTS, "report.html")
 """What every run writes, beside the files of its pictures."""
 
+_Due = Record | Future[Record]
+"""A record, or one that comes when its picture is drawn."""
+
 _Answer = Explanation | Comparison | Exception
 """What came of one picture: how it is explained, in one way or several; or what was raised."""
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A picture that was read and made ready."""
-
-    task: Task
-    picture: Pictured
-    pixels: Tensor
 
 
 class Series:
@@ -114,7 +113,7 @@ class Series:
         """See what earlier runs have done, and plan the rest."""
         self._seen = self._results.state()
         self._known = known = self._results.known()
-        self._plan = plan_of(self._pictures, self.folder, known)
+        self._plan = plan_of(self._pictures, self.folder, known, self.job.suffix)
         self._records = {
             task.place: self._judged(known[task.place])
             for task in self._plan.tasks
@@ -129,7 +128,11 @@ class Series:
         self._todo = [task for task in self._plan.tasks if task.place not in self._records]
 
     def go(
-        self, *, batch_size: int = 8, progress: Callable[[Record], None] | None = None
+        self,
+        *,
+        batch_size: int = 8,
+        workers: int | None = None,
+        progress: Callable[[Record], None] | None = None,
     ) -> list[Record]:
         """Do what is still to do, and write the results.
 
@@ -138,7 +141,10 @@ class Series:
         nothing was, everything is left as it was found.
 
         Args:
-            batch_size: how many pictures go through the network at once.
+            batch_size: how many pictures go through the network at once; halved where memory
+                gives out.
+            workers: processes that read pictures; 0 for threads of this one, None for as many as
+                this machine has use for.
             progress: called with each new record.
 
         Returns:
@@ -156,40 +162,84 @@ class Series:
                 self._look()
             self.folder.check([*self._plan.names(), *ALWAYS])
             try:
-                self._go(batch_size, progress)
+                self._go(batch_size, workers, progress)
             finally:
                 if self._begun:
                     self._results.finish(self.all().values())
         return [self._records[task.place] for task in self._plan.tasks]
 
-    def _go(self, batch_size: int, progress: Callable[[Record], None] | None) -> None:
-        broken: list[Record] = []  # held back until it is clear that the job itself is sound
+    def _go(
+        self, batch_size: int, workers: int | None, progress: Callable[[Record], None] | None
+    ) -> None:
+        # A batch's records wait until the next batch went through the network, and broken ones
+        # until it is clear that the job itself is sound.
+        waiting: deque[deque[_Due]] = deque()
 
-        def put(record: Record) -> None:
-            self._records[record.place] = record
-            self._results.append(record)
-            if progress is not None:
-                progress(record)
+        def settle(most: int) -> None:
+            while self._begun and len(waiting) > most:
+                while waiting[0]:
+                    record = self._put(waiting[0].popleft())
+                    if progress is not None:
+                        progress(record)
+                waiting.popleft()
+                self._results.sync()
 
         if self.job.target == "on":  # each picture has as many as it has
             batch_size = 1
-        with self._opened() as opened, ThreadPoolExecutor(_WORKERS) as pool:
-            for start in range(0, len(self._todo), batch_size):
-                read = list(pool.map(self._read, self._todo[start : start + batch_size]))
-                ready = [one for one in read if isinstance(one, _Ready)]
-                broken += [one for one in read if isinstance(one, Record)]
-                explained = self._explain(opened, ready)
-                if ready:
-                    self._begin()
-                while broken and self._begun:
-                    put(broken.pop(0))
-                self._touch(ready)
-                for record in pool.map(self._draw, ready, explained):
-                    put(record)
-                self._results.sync()
-        self._begin()
-        for record in broken:
-            put(record)
+        with self._opened() as opened, self._read(batch_size, workers) as read, _pool() as pool:
+            batches = Batches(
+                lambda inputs, rows: self._attempt(opened, inputs, [ready[row] for row in rows]),
+                batch_size,
+                fatal_for(self.job.target),
+            )
+            try:
+                while chunk := list(itertools.islice(read, batch_size)):
+                    ready = [one for _, one in chunk if isinstance(one, Ready)]
+                    explained = iter(self._explain(batches if opened else None, ready))
+                    if ready:
+                        self._begin()
+                    self._touch(ready)
+                    waiting.append(deque())
+                    for task, one in chunk:
+                        waiting[-1].append(
+                            pool.submit(self._draw, one, next(explained))
+                            if isinstance(one, Ready)
+                            else self._failed(task, str(one))
+                        )
+                    settle(1)
+                self._begin()
+                settle(0)
+            except BaseException:
+                self._save(itertools.chain(*waiting))
+                raise
+
+    def _put(self, due: _Due) -> Record:
+        record = due.result() if isinstance(due, Future) else due
+        self._records[record.place] = record
+        self._results.append(record)
+        return record
+
+    def _save(self, waiting: Iterable[_Due]) -> None:
+        """Keep what was explained when the run was stopped: its drawing takes a moment."""
+        for due in waiting if self._begun else ():
+            with suppress(Exception):  # what stopped the run may stop this as well
+                self._put(due)
+
+    @contextmanager
+    def _read(
+        self, batch_size: int, workers: int | None
+    ) -> Iterator[Iterator[tuple[Task, Ready | Exception]]]:
+        """The pictures that are still to be done, read ahead."""
+        if workers is None:
+            # A scan is large, and read faster than it is sent from one process to another.
+            scans = any(is_scan(task.path) for task in self._todo)
+            workers = 0 if scans else auto_workers(len(self._todo))
+        reading = self.job.reading(self._max_pixels)
+        read = fed(self._todo, reading, ahead=_AHEAD * batch_size, workers=workers)
+        try:
+            yield read
+        finally:
+            read.close()
 
     def all(self) -> dict[str, Record]:
         """What is known of every picture of the folder by now, by its place.
@@ -204,6 +254,11 @@ class Series:
                 known[task.place] = record
         return known
 
+    @property
+    def done(self) -> int:
+        """How many of the pictures have a record by now."""
+        return len(self._records)
+
     def shown(self) -> list[Record]:
         """The records of all pictures, for a report; of what is no longer as it was left, that."""
         lost = "its overlay or its maps are not as the run left them; explain it again"
@@ -214,7 +269,7 @@ class Series:
             for record in self.all().values()
         ]
 
-    def _touch(self, ready: Iterable[_Ready]) -> None:
+    def _touch(self, ready: Iterable[Ready]) -> None:
         """What is known of these is true no longer."""
         for one in ready:
             self._known.pop(one.task.place, None)
@@ -248,35 +303,17 @@ class Series:
         )
         return self._judged(failed)
 
-    def _read(self, task: Task) -> _Ready | Record:
-        try:
-            prepare, view = self.job.prepare, self.job.view
-            pixels, picture = made_ready(task.path, prepare, view, self._max_pixels)
-        except GradCamHooksError as error:
-            return self._failed(task, str(error))
-        except ImportError as error:
-            return self._failed(task, str(error))
-        except Exception as error:  # of odd proportions, torchvision and Pillow raise anything
-            return self._failed(task, f"cannot be made ready: {type(error).__name__}: {error}")
-        return _Ready(task, picture, pixels)
-
-    def _explain(self, opened: Explainer | None, ready: Sequence[_Ready]) -> list[_Answer]:
+    def _explain(self, batches: Batches | None, ready: Sequence[Ready]) -> list[_Answer]:
         """The explanation of each picture, or what the network raised at it alone."""
         if not ready:
             return []
-        singles: list[_Answer]
-        if opened is None:
-            singles = [self._compare(one) for one in ready]
-        else:
-            alike = len({one.pixels.shape for one in ready}) == 1
-            explained = self._attempt(opened, ready) if alike else InputError("of several sizes")
-            if isinstance(explained, Explanation):
-                return list(explained)
-            singles = [explained]
-            if len(ready) > 1:  # one of them may be the cause, or they are too many for the memory
-                singles = [self._attempt(opened, [one]) for one in ready]
-        failure = singles[0]
-        never = not self._begun and all(isinstance(one, Exception) for one in singles)
+        found: list[_Answer] = (
+            [self._compare(one) for one in ready]
+            if batches is None
+            else [*batches([one.pixels for one in ready])]
+        )
+        failure = found[0]
+        never = not self._begun and all(isinstance(one, Exception) for one in found)
         if isinstance(failure, Exception) and never:
             if isinstance(failure, GradCamHooksError):
                 raise failure
@@ -285,28 +322,21 @@ class Series:
                 f"the network fails on '{ready[0].task.path}' as an input of shape {shape}: "
                 f"{type(failure).__name__}: {failure}"
             ) from failure
-        return singles
+        return found
 
-    def _attempt(self, opened: Explainer, ready: Sequence[_Ready]) -> Explanation | Exception:
+    def _attempt(
+        self, opened: Explainer | None, inputs: Tensor, ready: Sequence[Ready]
+    ) -> Explanation:
+        assert opened is not None  # where methods are compared there are no batches
         like = next(self.job.loaded.model.parameters(), torch.empty(0))
-        pixels = torch.stack([one.pixels for one in ready]).to(like)
-        try:
-            explanation = opened(pixels, target=self.job.target)
-        except GradCamHooksError as error:
-            # A region, a box or labels that are on may be in another picture.
-            picked = self.job.target == "on" or callable(self.job.target)
-            if picked and isinstance(error, TargetError):
-                return error
-            raise  # the layer's or the target's, which no other picture will change
-        except Exception as error:  # the network is the user's code
-            return error.with_traceback(None)  # its frames would keep the chunk's memory
+        explanation = opened(inputs.to(like), target=self.job.target)
         if self.job.check:
             explanation = explanation.check().explanation
-        told = (words for one in ready for words in one.picture.told)
+        told = (words for one in ready for words in one.told)
         self.notes.update(dict.fromkeys((*explanation.notes, *told)))
         return explanation.on(tuple(one.picture for one in ready))
 
-    def _compare(self, ready: _Ready) -> Comparison | Exception:
+    def _compare(self, ready: Ready) -> Comparison | Exception:
         try:
             picture = ready.picture
             return self.job.compare(
@@ -317,7 +347,7 @@ class Series:
         except Exception as error:  # the network is the user's code
             return error.with_traceback(None)
 
-    def _draw(self, ready: _Ready, explained: _Answer) -> Record:
+    def _draw(self, ready: Ready, explained: _Answer) -> Record:
         task = ready.task
         if isinstance(explained, GradCamHooksError):
             return self._failed(task, str(explained))
@@ -325,24 +355,10 @@ class Series:
             return self._failed(
                 task, f"the network fails on it: {type(explained).__name__}: {explained}"
             )
-        image = ready.picture.image
-        large = image.width * image.height > _LARGE
+        large = ready.picture.image.width * ready.picture.image.height > _LARGE
         try:
             with self._one_large if large else nullcontext():
-                with self.folder.write(task.overlay) as part:
-                    if isinstance(explained, Comparison):
-                        explained.save(part)
-                        every = explained.explanations
-                    else:
-                        explained.save(part, style=self.job.style)
-                        every = (explained,)
-                with self.folder.write(card_name(task.overlay)) as part:
-                    card_of(every, image).write(part)
-                if task.volume is not None:
-                    with self.folder.write(task.volume) as part:
-                        named = part.with_name(f"{part.name}.nii.gz")  # which says the format
-                        every[0].save(named)
-                        named.replace(part)
+                every = draw(self.folder, task, ready.picture.image, explained, self.job.style)
             record = record_of_all(every)
         except InputError:
             raise  # the maps have no height and width, which is no picture's fault
@@ -352,12 +368,20 @@ class Series:
             record,
             file=str(task.path),
             overlay=task.overlay,
-            geometry=None
-            if isinstance(ready.picture, ScanPicture)
-            else ready.picture.geometry.to_dict(),
+            geometry=ready.geometry,
             run=self._print,
             stamp=task.stamp,
             place=task.place,
             sizes=sizes_of(self.folder, task.overlay),
         )
         return self._judged(done)
+
+
+@contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads that draw; where the run is stopped what they have not begun is left."""
+    pool = ThreadPoolExecutor(_DRAWERS, thread_name_prefix="gradcam-hooks-draw")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

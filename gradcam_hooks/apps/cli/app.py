@@ -9,15 +9,16 @@ command that needs it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from gradcam_hooks.apps.cli import flags
+from gradcam_hooks.apps.cli import flags, overlays
 from gradcam_hooks.apps.cli.audits import audit
 from gradcam_hooks.apps.cli.evaluations import evaluate
 from gradcam_hooks.apps.cli.running import (
+    Told,
     chosen_pictures,
     explain_all,
     job_of,
@@ -34,7 +35,13 @@ from gradcam_hooks.apps.cli.terminal import (
     show_method,
     show_methods,
 )
-from gradcam_hooks.defaults import DEFAULT_ALPHA, DEFAULT_COLORMAP, MAX_PIXELS
+from gradcam_hooks.defaults import (
+    DEFAULT_ALPHA,
+    DEFAULT_COLORMAP,
+    MAX_PIXELS,
+    OVERLAY_FORMAT,
+    OVERLAY_SIDE,
+)
 from gradcam_hooks.version import version as own_version
 
 __all__ = ["app"]
@@ -111,12 +118,17 @@ def explain(
     max_pixels: flags.MaxPixels = MAX_PIXELS,
     truth: flags.Truth = None,
     batch_size: flags.BatchSize = 8,
+    workers: flags.Workers = None,
     out: flags.Out = _RESULTS,
     force: flags.Force = False,
-    colormap: flags.Colormap = DEFAULT_COLORMAP,
-    alpha: flags.Alpha = DEFAULT_ALPHA,
-    opacity: flags.Opacity = "map",
-    caption: flags.Caption = True,
+    colormap: overlays.Colormap = DEFAULT_COLORMAP,
+    alpha: overlays.Alpha = DEFAULT_ALPHA,
+    opacity: overlays.Opacity = "map",
+    caption: overlays.Caption = True,
+    max_side: overlays.MaxSide = OVERLAY_SIDE,
+    image_format: overlays.Format = OVERLAY_FORMAT,
+    quiet: overlays.Quiet = False,
+    json: overlays.Json = False,
 ) -> None:
     """Explain pictures: a report of all, one overlay for each, and a line in results.jsonl."""
     with mistakes_told(model):
@@ -127,21 +139,14 @@ def explain(
         name, asked = options.read_model(model, weights), read_target(target)
         networks = options.read_networks(name, weights, against, against_model)
         loaded = loaded_models(networks, model_args, num_classes, labels, trust_pickle, device)
-        job = job_of(
-            loaded,
-            "auto" if not layer else layer[0] if len(layer) == 1 else tuple(layer),
-            asked,
-            method=options.read_methods(method),
-            output=options.read_output(output),
-            multi_label=multi_label,
-            options=options.read_options(option),
-            fuse=fuse,
-            style=options.read_style(alpha, opacity, colormap, caption=caption),
-            view=options.read_view(window, slice),
-            check=check,
-        )
+        how: dict[str, Any] = {"multi_label": multi_label, "fuse": fuse, "check": check}
+        how |= {"image_format": image_format, "max_side": max_side or None}
+        how |= {"style": options.read_style(alpha, opacity, colormap, caption=caption)}
+        how |= {"view": options.read_view(window, slice)}
+        job = job_of(loaded, layer, asked, method, output, option, how)
         jobs = jobs_of(job, loaded, preprocess, fit, size, mean, std)
-        explain_all(jobs, pictures, out, batch_size, max_pixels, again=force, truths=truths)
+        told, pace = Told(quiet=quiet, json=json), {"batch_size": batch_size, "workers": workers}
+        explain_all(jobs, pictures, out, max_pixels, told, pace, again=force, truths=truths)
 
 
 app.command()(audit)

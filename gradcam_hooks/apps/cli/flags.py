@@ -288,6 +288,17 @@ BatchSize: TypeAlias = Annotated[
     ),
 ]
 
+Workers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that read pictures ahead of the network; 0 for threads of this one. Left "
+        "out: as many as this machine has use for.",
+        metavar="N",
+        min=0,
+        rich_help_panel=PICTURES,
+    ),
+]
+
 Out: TypeAlias = Annotated[
     Path,
     typer.Option(
@@ -312,41 +323,6 @@ DemoOut: TypeAlias = Annotated[
 Force: TypeAlias = Annotated[
     bool,
     typer.Option("--force", help="Do again what is done already.", rich_help_panel=RESULTS),
-]
-Colormap: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        help="inferno, jet, viridis, ..., or one of matplotlib's.",
-        metavar="NAME",
-        rich_help_panel=RESULTS,
-    ),
-]
-Alpha: TypeAlias = Annotated[
-    float,
-    typer.Option(
-        help="The map's weight where it is highest: 0 is the picture alone, 1 the map alone.",
-        metavar="NUMBER",
-        min=0,
-        max=1,
-        rich_help_panel=RESULTS,
-    ),
-]
-Opacity: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        help="map: what the network ignored stays bright; even: the weight is the same everywhere.",
-        metavar="map|even",
-        rich_help_panel=RESULTS,
-    ),
-]
-
-Caption: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--caption/--no-caption",
-        help="Say below each overlay what it is a picture of; without, it keeps its size.",
-        rich_help_panel=RESULTS,
-    ),
 ]
 
 Host: TypeAlias = Annotated[

@@ -5,19 +5,21 @@ Whatever takes long to import is imported where it is used.
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gradcam_hooks.apps.cli.terminal import bar, note, say, show_records
+from gradcam_hooks.apps.cli.terminal import bar, note, say, show_broken, show_records
 
 if TYPE_CHECKING:
     from gradcam_hooks.apps.batch import Series
@@ -25,8 +27,17 @@ if TYPE_CHECKING:
     from gradcam_hooks.apps.batch.records import Record
     from gradcam_hooks.apps.reported.running import Running
     from gradcam_hooks.models import LoadedModel
+    from gradcam_hooks.targets import Target
 
-__all__ = ["chosen_pictures", "explain_all", "job_of", "jobs_of", "loaded_model", "loaded_models"]
+__all__ = [
+    "Told",
+    "chosen_pictures",
+    "explain_all",
+    "job_of",
+    "jobs_of",
+    "loaded_model",
+    "loaded_models",
+]
 
 
 def chosen_pictures(
@@ -100,11 +111,28 @@ def loaded_models(
     }
 
 
-def job_of(networks: Mapping[str, LoadedModel], *what: Any, **how: Any) -> Job:
-    """The job for the first of the networks; the rest is as `Job` takes it."""
+def job_of(
+    networks: Mapping[str, LoadedModel],
+    layers: list[str] | None,
+    target: Target,
+    method: str,
+    output: str | None,
+    option: list[str] | None,
+    how: Mapping[str, Any],
+) -> Job:
+    """The job for the first of the networks, by the user's words; the rest is as `Job` takes it."""
     from gradcam_hooks.apps.batch.job import Job
+    from gradcam_hooks.apps.cli import options
 
-    return Job(next(iter(networks.values())), *what, **how)
+    return Job(
+        next(iter(networks.values())),
+        "auto" if not layers else layers[0] if len(layers) == 1 else tuple(layers),
+        target,
+        options.read_methods(method),
+        output=options.read_output(output),
+        options=options.read_options(option),
+        **how,
+    )
 
 
 def jobs_of(job: Job, networks: Mapping[str, LoadedModel], *words: Any) -> dict[str, Job]:
@@ -121,11 +149,22 @@ def explain_all(
     jobs: Mapping[str, Job],
     pictures: list[Path],
     out: Path,
-    batch_size: int,
     most: int,
+    told: Told,
+    pace: Mapping[str, Any],
     **about: Any,
 ) -> None:
-    """Do the run, write its report, and end with the status that says what came of it."""
+    """Do the run, write its report, and end with the status that says what came of it.
+
+    Args:
+        jobs: what is asked of each network, by its name.
+        pictures: the pictures.
+        out: the folder that was named.
+        most: pixels of a picture at most.
+        told: what is printed.
+        pace: the batch size and the workers, as `Series.go` takes them.
+        about: as `Series` takes it.
+    """
     from gradcam_hooks.apps.batch.truths import check_truths
     from gradcam_hooks.apps.cli.options import allow_pixels, read_series
     from gradcam_hooks.apps.reported.running import running
@@ -134,17 +173,55 @@ def explain_all(
     for job in jobs.values():
         check_truths(about["truths"], job.loaded.labels)
     with running(jobs, pictures, out, max_pixels=allow_pixels(most), **about) as run:
-        found = {name: _watched(run, name, batch_size) for name in jobs}
+        found = {name: _watched(run, name, told, pace) for name in jobs}
         with _told_first([record for records in found.values() for record in records]):
             pages = run.write(found, shlex.join(["gradcam-hooks", *sys.argv[1:]]))
     for name, records in found.items():
+        if told.json or told.quiet:
+            show_broken(records)
+            continue
         if name:
             say()
             say(f"{name}:")
         _conclude(run.series[name], records)
-    _tell_places(run, pages)
+    if not (told.json or told.quiet):
+        _tell_places(run, pages)
     if any(record.error is not None for records in found.values() for record in records):
         raise typer.Exit(1)
+
+
+class NobodyReadsError(Exception):
+    """Standard output was closed by whoever read it."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a run prints.
+
+    Attributes:
+        quiet: nothing but what is wrong.
+        json: a line for each record on standard output.
+    """
+
+    quiet: bool = False
+    json: bool = False
+
+    def line(self, name: str, record: Record) -> None:
+        """Print a record, of several networks with the network's name.
+
+        Raises:
+            NobodyReadsError: standard output is closed.
+        """
+        line = record.line()
+        if name:
+            line = f'{{"network": {json.dumps(name)}, {line[1:]}'
+        try:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            # What is left in the buffer would be complained of when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise NobodyReadsError from error
 
 
 @contextmanager
@@ -157,28 +234,35 @@ def _told_first(records: list[Record]) -> Iterator[None]:
         raise
 
 
-def _watched(run: Running, name: str, batch_size: int) -> list[Record]:
+def _watched(run: Running, name: str, told: Told, pace: Mapping[str, Any]) -> list[Record]:
     """Do the run under a progress bar; Ctrl-C tells what is kept."""
     found: list[Record] = []
     series, words = run.series[name], f"explaining {name}".strip()
+    total = series.total - len(series.kept)
     try:
-        with _told_first(found), bar(series.total - len(series.kept), words) as progress:
+        with _told_first(found), bar(total, words, hidden=told.quiet) as progress:
+            for record in series.kept if told.json else ():
+                told.line(name, record)
 
             def count(record: Record) -> None:
                 found.append(record)
                 progress.advance(progress.task_ids[0])
+                if told.json:
+                    told.line(name, record)
 
-            return run.go(name, batch_size, count)
-    except KeyboardInterrupt as stop:
-        done = len(found)
-        if not done + len(series.kept):
+            return run.go(name, progress=count, **pace)
+    except (KeyboardInterrupt, NobodyReadsError) as stop:
+        unread = isinstance(stop, NobodyReadsError)
+        if not (series.done or unread):
             raise
-        note(
-            "stopped",
-            f"{done + len(series.kept)} of {series.total} pictures are done, and kept in "
-            f"'{series.folder.path / 'results.jsonl'}'; the same command goes on from there",
-        )
-        raise typer.Exit(130) from stop
+        if not (told.quiet and unread):
+            why = "nobody reads the records any more; " if unread else ""
+            note(
+                "stopped",
+                f"{why}{series.done} of {series.total} pictures are done, and kept in "
+                f"'{series.folder.path / 'results.jsonl'}'; the same command goes on from there",
+            )
+        raise typer.Exit(141 if unread else 130) from stop
 
 
 def _conclude(series: Series, records: list[Record]) -> None:

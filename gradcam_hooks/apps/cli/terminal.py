@@ -50,6 +50,7 @@ __all__ = [
     "note",
     "plain",
     "say",
+    "show_broken",
     "show_findings",
     "show_method",
     "show_methods",
@@ -152,7 +153,7 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def bar(total: int, words: str = "explaining") -> Iterator[Progress]:
+def bar(total: int, words: str = "explaining", *, hidden: bool = False) -> Iterator[Progress]:
     """A progress bar with rate and time left, where there is a terminal to draw it on."""
     console = Console(stderr=True)
     progress = Progress(
@@ -163,7 +164,7 @@ def bar(total: int, words: str = "explaining") -> Iterator[Progress]:
         TimeRemainingColumn(compact=True),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=hidden or not console.is_terminal,
     )
     with progress:
         progress.add_task(words, total=total)
@@ -230,7 +231,6 @@ def show_findings(findings: Iterable[Finding]) -> bool:
 def show_records(records: Sequence[Record]) -> None:
     """The closing tables: what was found, which maps are no good and why, what is broken."""
     done = [record for record in records if record.error is None]
-    broken = [record for record in records if record.error is not None]
     if done:
         _show_done(done)
     doubtful: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -243,7 +243,12 @@ def show_records(records: Sequence[Record]) -> None:
     for (told, message), files in doubtful.items():
         some = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
         note(told, f"{some}: {message}")
-    for record in broken:
+    show_broken(records)
+
+
+def show_broken(records: Sequence[Record]) -> None:
+    """Which pictures are broken, and why."""
+    for record in (one for one in records if one.error is not None):
         reason = str(record.error)
         named = reason.startswith(f"'{record.file}'")
         note("broken", reason if named else f"'{record.file}': {reason}", "bold red")

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
+from gradcam_hooks.defaults import OVERLAY_FORMAT, OVERLAY_SIDE
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.network.modules import unwrap
 
 if TYPE_CHECKING:
+    from gradcam_hooks.apps.batch.job import ImageFormat
     from gradcam_hooks.apps.batch.records import Record
     from gradcam_hooks.images.given import PrepareSpec
     from gradcam_hooks.models.labels import LabelsSpec
@@ -96,6 +98,9 @@ def report(
     fuse: str | None = None,
     style: Style | None = None,
     batch_size: int = 8,
+    workers: int | None = None,
+    max_side: int | None = OVERLAY_SIDE,
+    image_format: ImageFormat = OVERLAY_FORMAT,
     again: bool = False,
     name: str | None = None,
     **options: object,
@@ -123,7 +128,11 @@ def report(
         output: which part of the network's output is explained.
         fuse: how the maps of several layers become one.
         style: how the maps are drawn.
-        batch_size: how many go through the network at once.
+        batch_size: how many go through the network at once; halved where memory gives out.
+        workers: processes that read pictures ahead of the network; 0 for threads of this one. By
+            default as many as this machine has use for.
+        max_side: the overlays' longer side in pixels at most; None for the picture's own.
+        image_format: of the overlays: ``"jpeg"``, ``"webp"`` or ``"png"``.
         again: do again what an earlier run has done.
         name: what the network is called on the page; of several their names are.
         options: the methods' own options.
@@ -160,10 +169,12 @@ def report(
         options=options,
         fuse=fuse,
         style=style or Style(),
+        image_format=image_format,
+        max_side=max_side,
     )
     jobs = {called: replace(job, loaded=one) for called, one in loaded.items()}
     with running(jobs, given.paths, Path(out), again=again, truths=given.truths) as run:
-        found = {called: tuple(run.go(called, batch_size)) for called in jobs}
+        found = {called: tuple(run.go(called, batch_size, workers=workers)) for called in jobs}
         pages = tuple(run.write(found))
     first = next(iter(found.values()))
     each = {called: Report(pages, records) for called, records in found.items()}

@@ -42,7 +42,11 @@ class Running:
         return len(self.series) > 1
 
     def go(
-        self, name: str, batch_size: int = 8, progress: Callable[[Record], None] | None = None
+        self,
+        name: str,
+        batch_size: int = 8,
+        progress: Callable[[Record], None] | None = None,
+        workers: int | None = None,
     ) -> list[Record]:
         """Do what one network has to do, as `Series.go`."""
 
@@ -53,7 +57,7 @@ class Running:
             if progress is not None:
                 progress(record)
 
-        return self.series[name].go(batch_size=batch_size, progress=told)
+        return self.series[name].go(batch_size=batch_size, workers=workers, progress=told)
 
     def write(self, found: Mapping[str, Sequence[Record]], command: str = "") -> list[Path]:
         """Write the report of all that is in the folder; its pages."""

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.errors import InputError
-from gradcam_hooks.images.colors import Floats, blend, to_float
+from gradcam_hooks.images.colors import Floats, blend
 from gradcam_hooks.images.encoding import enlarged
 from gradcam_hooks.images.geometry import Geometry
+from gradcam_hooks.images.painting import Bytes, floats, paint
 from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.results import regions
 from gradcam_hooks.results.drawing.axes import Axes, framed
@@ -38,13 +39,18 @@ class Plane:
     """A picture to draw on.
 
     Attributes:
-        pixels: RGB floats in [0, 1], ``(height, width, 3)``.
+        image: RGB, 8-bit or floats in [0, 1], ``(height, width, 3)``.
         geometry: where maps lie on it.
     """
 
-    pixels: Floats
+    image: Floats | Bytes
     geometry: Geometry
     side: ClassVar[int] = 288
+
+    @property
+    def pixels(self) -> Floats:
+        """The picture in floats in [0, 1]."""
+        return floats(self.image)
 
     @classmethod
     def of(cls, subject: Subject, space: Sequence[int]) -> Plane:
@@ -82,6 +88,18 @@ class Plane:
         style.flat("a picture")
         drawn = self._laid(heat, style)
         return drawn if style.axes is None else _with_axes(drawn, style.axes)
+
+    def painted(self, heat: Tensor, style: Style) -> Bytes | None:
+        """What `draw` draws, in 8 bits and far faster; None where it is more than map and picture.
+
+        Of a picture that is 8-bit, without marks and axes.
+        """
+        image = self.image
+        if image.dtype != np.uint8 or style.boxes or style.contours or style.axes is not None:
+            return None
+        style.flat("a picture")
+        placed, seen = self.geometry.place(heat), self.geometry.seen_mask()
+        return paint(image.astype(np.uint8, copy=False), placed, style.weight, style.colours, seen)
 
     def _laid(self, heat: Tensor, style: Style) -> Floats:
         """The same without axes."""
@@ -126,16 +144,16 @@ def _with_axes(drawn: Floats, axes: Axes) -> Floats:
     return framed(large, x, y, letters((large.shape[0], large.shape[1])))
 
 
-def _read(image: object) -> Floats:
-    """Whatever the user draws on as float RGB in [0, 1], ``(height, width, 3)``."""
+def _read(image: object) -> Floats | Bytes:
+    """Whatever the user draws on as RGB, 8-bit or floats in [0, 1], ``(height, width, 3)``."""
     from PIL import Image
 
     from gradcam_hooks.images import load_image
 
     if isinstance(image, str | Path | Image.Image):
-        return to_float(load_image(image))
+        return np.asarray(load_image(image))
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3:
-        return to_float(image) if image.dtype == np.uint8 else image.astype(np.float32)
+        return image if image.dtype == np.uint8 else image.astype(np.float32)
     shape = f" of shape {image.shape}" if isinstance(image, np.ndarray) else ""
     raise InputError(
         "draw on a PIL image, a path, or an RGB array (height, width, 3), "

@@ -20,7 +20,7 @@ from gradcam_hooks.images.opencv import opencv
 from gradcam_hooks.results import regions
 from gradcam_hooks.results.drawing.axes import Axes, Span, Tick, beside, ticks, write
 from gradcam_hooks.results.drawing.style import Style
-from gradcam_hooks.results.drawing.subject import Subject
+from gradcam_hooks.results.drawing.subject import Ground, Subject
 
 __all__ = ["Signal"]
 
@@ -38,7 +38,7 @@ _SIZE = 13
 
 
 @dataclass(frozen=True)
-class Signal:
+class Signal(Ground):
     """A signal to draw on.
 
     Attributes:

@@ -11,6 +11,7 @@ from typing import ClassVar, Protocol
 from torch import Tensor
 
 from gradcam_hooks.images.colors import Floats
+from gradcam_hooks.images.painting import Bytes
 from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.images.volumes import ScanPicture
 from gradcam_hooks.results.drawing.style import Style
@@ -49,3 +50,7 @@ class Ground(Protocol):
     def draw(self, heat: Tensor, style: Style) -> Floats:
         """One map ``(*space)`` drawn on it: RGB in [0, 1], ``(height, width, 3)``."""
         ...
+
+    def painted(self, heat: Tensor, style: Style) -> Bytes | None:
+        """The same in 8 bits, where there is a faster way to it; else None."""
+        return None

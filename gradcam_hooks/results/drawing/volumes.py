@@ -23,7 +23,7 @@ from gradcam_hooks.images.encoding import enlarged
 from gradcam_hooks.images.volumes import ScanPicture
 from gradcam_hooks.results import regions
 from gradcam_hooks.results.drawing.style import Slices, Style
-from gradcam_hooks.results.drawing.subject import Subject
+from gradcam_hooks.results.drawing.subject import Ground, Subject
 
 __all__ = ["Volume"]
 
@@ -37,7 +37,7 @@ _GAP = 3  # less than between the pictures of a sheet, so that a montage is seen
 
 
 @dataclass(frozen=True)
-class Volume:
+class Volume(Ground):
     """A volume to draw on.
 
     Attributes:
