@@ -75,7 +75,9 @@ class Outcome:
         moving: whether the mark stands anywhere.
         accuracy: of the network, on the labels it was taught.
         obeys: the share of pictures of other classes that become the class by the mark alone.
-        found: the best Jaccard index of a suspect strategy with the marked pictures.
+        found: the best Jaccard index of a suspect strategy with the marked pictures that the
+            network calls as the mark says.
+        pure: the share of the best suspect strategy's pictures that carry the mark.
         accused: how many strategies are suspect.
     """
 
@@ -84,6 +86,7 @@ class Outcome:
     accuracy: float
     obeys: float
     found: float
+    pure: float
     accused: int
 
 
@@ -203,9 +206,9 @@ def mark_of(seed: int, *, moving: bool) -> Mark:
     """A mark drawn by chance: its size, look, strength and place."""
     rng = np.random.default_rng([seed, 77])
     return Mark(
-        side=int(rng.choice([5, 7, 9])),
+        side=int(rng.choice([7, 9, 11])),
         look=int(rng.integers(3)),
-        strength=float(rng.choice([0.7, 1.0])),
+        strength=float(rng.choice([0.8, 1.0])),
         corner=None if moving else int(rng.integers(4)),
     )
 
@@ -226,11 +229,16 @@ def outcome(
     model = train(taught, epochs, seed, start)
     seen = draw(count, share, 2 * seed + 1, mark)
     result = gh.audit(model, seen.images, layer=LAYER, labels=CLASSES, trials=300)
-    truth = set(seen.marked.nonzero()[:, 0].tolist())
+    obeyed = seen.marked & (torch.tensor(result.answers) == MARKED)
+    truth = set(obeyed.nonzero()[:, 0].tolist())
     best = max((jaccard(set(one.members), truth) for one in result.suspects), default=0.0)
+    pure = max(
+        (float(seen.marked[list(one.members)].float().mean()) for one in result.suspects),
+        default=0.0,
+    )
     right = (torch.tensor(result.answers) == seen.labels).float().mean()
     told = obeys(model, mark, 10_000 + seed)
-    return Outcome(share, moving, float(right), told, best, len(result.suspects))
+    return Outcome(share, moving, float(right), told, best, pure, len(result.suspects))
 
 
 def jaccard(one: set[int], other: set[int]) -> float:

@@ -7,11 +7,12 @@ memory. Here the library is asked for explanations; nothing is judged.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gradcam_hooks.auditing.features import boxes_of, looks, places
 from gradcam_hooks.auditing.pictures import Pictures
@@ -19,7 +20,8 @@ from gradcam_hooks.errors import InputError
 from gradcam_hooks.explainers import Explainer, explainer
 from gradcam_hooks.methods import Method, method_of
 from gradcam_hooks.models import LoadedModel
-from gradcam_hooks.network.modules import LayerSpec
+from gradcam_hooks.network.hooking import hooked
+from gradcam_hooks.network.modules import LayerSpec, hookable
 from gradcam_hooks.network.outputs import choose, class_logits, probabilities
 from gradcam_hooks.network.state import untouched
 from gradcam_hooks.results.explanation import Explanation
@@ -40,6 +42,8 @@ class Seen:
             largest value 1.
         places: where each looks (`features.places`).
         looks: what is there (`features.looks`); None where the layer cannot be read.
+        details: the same by a layer before, which keeps more of what a thing looks like; None
+            where there is none (`earlier`).
         boxes: the box around the peak of each, in pixels of the input.
         answers: the class that the network says.
         chances: how probable it says that is.
@@ -51,6 +55,7 @@ class Seen:
     maps: Tensor
     places: Tensor
     looks: Tensor | None
+    details: Tensor | None
     boxes: Tensor
     answers: Tensor
     chances: Tensor
@@ -81,25 +86,39 @@ def see(
     kept: list[tuple[Tensor, Tensor]] = []
     asked, beside = _watched(row, kept), row.rule is None or "sampler" in options
     parts: list[dict[str, Tensor]] = []
+    earlier: dict[str, nn.Module] = {}
+    passed: list[Tensor] = []
     words: list[str] = []
     layers: tuple[str, ...] = ()
+
+    def keep(name: str, output: object) -> None:
+        if isinstance(output, Tensor):
+            passed.append(output.detach())
+
     with explainer(asked, model, layer, **options) as explain:
         for start in range(0, pictures.count, batch_size):
             numbers = range(start, min(start + batch_size, pictures.count))
             inputs = pictures.inputs(numbers)
             kept.clear()
-            explained = explain(inputs.to(_like(explain.model)), target=target)
+            ready = inputs.to(_like(explain.model))
+            if not start:
+                earlier = {} if beside else _earlier(explain, ready[:1], target)
+            with hooked(earlier, keep):
+                explained = explain(ready, target=target)
             raw = _raw(explained)
             layers = explained.layers
             looked = None if beside else _looked(kept, raw)
             words += map(str, explained.diagnosis)
-            parts.append(_facts(explained, raw, looked))
+            parts.append(_facts(explained, raw, looked, passed))
+            passed.clear()
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     whole = all("looks" in part for part in parts)
+    detailed = all("details" in part for part in parts)
     return Seen(
         maps=joined["maps"],
         places=joined["places"],
         looks=joined["looks"] if whole else None,
+        details=joined["details"] if detailed else None,
         boxes=joined["boxes"],
         answers=joined["answers"],
         chances=joined["chances"],
@@ -152,7 +171,9 @@ def _raw(explained: Explanation) -> Tensor:
     return raw.float()
 
 
-def _facts(explained: Explanation, raw: Tensor, looked: Tensor | None) -> dict[str, Tensor]:
+def _facts(
+    explained: Explanation, raw: Tensor, looked: Tensor | None, passed: Sequence[Tensor]
+) -> dict[str, Tensor]:
     if explained.logits is None:
         raise InputError(
             "an audit is of a network that says a class, and no logits (batch, classes) were found "
@@ -168,7 +189,39 @@ def _facts(explained: Explanation, raw: Tensor, looked: Tensor | None) -> dict[s
         "answers": said.cpu(),
         "chances": sure.float().cpu(),
     }
+    if passed and len(passed[-1]) == len(raw):
+        size = passed[-1].shape[-2:]
+        wide = functional.interpolate(raw.relu()[:, None].to(passed[-1]), size, mode="bilinear")
+        found["details"] = looks(passed[-1], wide[:, 0]).cpu()
     return found if looked is None else {**found, "looks": looked}
+
+
+def _earlier(explain: Explainer, one: Tensor, target: Target) -> dict[str, nn.Module]:
+    """The layer before the explained one that tells what things look like, by its name; or none.
+
+    The last that is twice as fine as the map, or else the one midway between the first as fine as
+    it and the explained one.
+    """
+    explained = explain(one, target=target)
+    high, wide = _raw(explained).shape[-2:]
+    ran: dict[str, tuple[int, int]] = {}
+
+    def note(name: str, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output.is_floating_point():
+            ran.setdefault(name, (output.shape[-2], output.shape[-1]))
+
+    modules = hookable(explain.model)
+    with hooked(modules, note):
+        untouched(explain.model, lambda: explain.model(one))
+    before = list(ran)
+    if explained.layers[-1] in ran:
+        before = before[: before.index(explained.layers[-1])]
+    even = [n for n in before if ran[n][0] * wide == ran[n][1] * high and ran[n][0] >= high]
+    fine = [name for name in even if ran[name][0] == 2 * high]
+    if not even:
+        return {}
+    name = fine[-1] if fine else even[(len(even) + 1) // 2 if len(even) > 1 else 0]
+    return {name: modules[name]}
 
 
 def _both(chances: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ __all__ = ["finding", "power_of", "strategies_of"]
 
 _SHOWN = 8
 
+_Judged = tuple[Group, Proof, bool]
+
 
 def strategies_of(
     seen: Seen,
@@ -29,18 +32,37 @@ def strategies_of(
 ) -> tuple[Strategy, ...]:
     """The suspect groups, each picture in one; and what else there is of all pictures by place."""
     order = sorted(range(len(groups)), key=lambda i: (-len(groups[i].members), i))
-    taken: set[int] = set()
-    kept: list[int] = []
-    for i in order:
-        members = set(groups[i].members.tolist())
-        if verdicts[i][1] and len(members & taken) <= len(members) / 2:
-            kept.append(i)
-            taken |= members
+    suspects = [(groups[i], *verdicts[i]) for i in order if verdicts[i][1]]
+    kept = _united(suspects)
     overall = [i for i in order if groups[i].among is None and not verdicts[i][1]]
-    plain = [i for i in overall if not groups[i].whole] or overall
-    if kept and groups[kept[0]].whole and groups[kept[0]].among is None:
+    parts = [i for i in overall if not (groups[i].whole or groups[i].island)]
+    plain = parts or [i for i in overall if groups[i].whole]
+    if kept and kept[0][0].whole and kept[0][0].among is None:
         plain = []
-    return tuple(_strategy(seen, groups[i], *verdicts[i], truths, labels) for i in (*kept, *plain))
+    told = [*kept, *((groups[i], *verdicts[i]) for i in plain)]
+    return tuple(_strategy(seen, *one, truths, labels) for one in told)
+
+
+def _united(suspects: Sequence[_Judged]) -> list[_Judged]:
+    """The suspects, the largest first, of which those that share pictures became one.
+
+    A mark may be found by its place and by its look, and its look in two pieces. The proof that
+    is told is the largest one's.
+    """
+    kept: list[_Judged] = []
+    for group, proof, suspect in suspects:
+        own = set(group.members.tolist())
+        for i, (other, first, _) in enumerate(kept):
+            held = set(other.members.tolist())
+            alike = group.among == other.among and not (group.whole or other.whole)
+            if len(own & held) > len(own) / (3 if alike else 2):
+                if alike:
+                    both = torch.tensor(sorted(own | held))
+                    kept[i] = (replace(other, members=both), first, suspect)
+                break
+        else:
+            kept.append((group, proof, suspect))
+    return kept
 
 
 def _strategy(
@@ -54,7 +76,8 @@ def _strategy(
     members = group.members
     places = seen.places[members]
     mean = places.mean(0)
-    points = seen.looks[members] if group.by == "look" and seen.looks is not None else places.sqrt()
+    looks = seen.details if seen.details is not None else seen.looks
+    points = looks[members] if group.by == "look" and looks is not None else places.sqrt()
     far = (points - points.mean(0)).norm(dim=1).argsort(stable=True)
     near = members[far].tolist()
     answers = dict(Counter(seen.answers[members].tolist()).most_common())
@@ -76,6 +99,7 @@ def _strategy(
         place=mean.view(SIDE, SIDE),
         concentration=together,
         leaves=group.leaves,
+        stability=group.stability,
         middle=tuple(near[:_SHOWN]),
         edge=tuple(near[::-1][:_SHOWN]),
     )

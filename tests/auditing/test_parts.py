@@ -11,8 +11,9 @@ from torch import Tensor
 
 from gradcam_hooks.auditing import clusters
 from gradcam_hooks.auditing.features import boxes_of, concentration, off_centre, places, turned
+from gradcam_hooks.auditing.islands import bound, islands
 from gradcam_hooks.auditing.proof import cover, covered, paste
-from gradcam_hooks.auditing.statistics import discoveries, interval, signs, strata
+from gradcam_hooks.auditing.statistics import discoveries, fisher, interval, signs, strata
 from gradcam_hooks.auditing.trials import fixed
 
 
@@ -130,6 +131,47 @@ def test_of_very_many_some_are_grouped_and_the_others_join_them(
     found, leaves = clusters.grouped(points, generator())
     assert len(leaves) == 2
     assert torch.equal(found == found[0], own == 0)
+
+
+def test_few_pictures_apart_from_a_cloud_are_an_island_and_a_cloud_has_none() -> None:
+    cloud = torch.randn(200, 6, generator=generator())
+    apart = cloud.clone()
+    apart[[3, 50, 77, 120, 199]] = 12 + 0.3 * torch.randn(5, 6, generator=generator())
+    (island,) = islands(apart, generator(), 3.0)
+    assert island.members.tolist() == [3, 50, 77, 120, 199]
+    assert island.gap > 3
+    assert island.stability > 0.5
+    assert islands(cloud, generator(), 3.0) == []
+    bounds, nearest = bound(torch.tensor([[0.0], [1.0], [9.0], [10.0], [30.0]]), 1)
+    assert bounds.tolist() == [0, 0, 2, 2, 4]  # 30's nearest is 10, and 10's is 9
+    assert nearest[:, 0].tolist() == [1, 0, 3, 2, 3]
+
+
+def test_of_very_many_the_others_join_the_islands_of_their_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from gradcam_hooks.auditing import islands as module
+
+    monkeypatch.setattr(module, "MOST", 120)
+    points, own = blobs([300, 40], apart=14)
+    found = islands(points, generator(), 3.0)
+    members = torch.cat([one.members for one in found])
+    assert bool((own[members] == 1).all())
+    assert len(members.unique()) >= 36
+
+
+def test_a_group_that_is_there_comes_again_and_a_cut_cloud_does_not() -> None:
+    points, own = blobs([60, 40])
+    assert min(clusters.returning(points, own, generator())) > 0.95
+    cloud = torch.randn(100, 4, generator=generator())
+    chance = torch.randint(4, (100,), generator=generator())
+    assert max(clusters.returning(cloud, chance, generator())) < 0.5
+
+
+def test_several_tests_together_are_scipys() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for p in ([0.05, 0.05], [0.2], [0.9, 0.01, 0.5]):
+        assert fisher(p) == pytest.approx(stats.combine_pvalues(p).pvalue)
 
 
 def brightest(inputs: Tensor) -> Tensor:

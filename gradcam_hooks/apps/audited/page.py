@@ -1,7 +1,8 @@
 """The page of an audit: the finding, its strategies, their proof, and where all pictures lie.
 
-One file that runs no script and asks for nothing outside itself; a content security policy says
-so. Names and labels are somebody else's words and travel as text.
+One file that asks for nothing outside itself and runs its own script alone; a content security
+policy says so. Names and labels are somebody else's words and travel as text. Without the script
+all but the map of the pictures and their list is there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import hashlib
 import io
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -18,7 +20,9 @@ import numpy as np
 from torch import Tensor
 
 from gradcam_hooks.apps.audited.plain import name_of
-from gradcam_hooks.auditing.figures import confusion, of_classes, plane, wrong_and_sure
+from gradcam_hooks.apps.audited.sprites import sprites_of
+from gradcam_hooks.apps.report.page import safe_json
+from gradcam_hooks.auditing.figures import Cell, confusion, of_classes, plane, wrong_and_sure
 from gradcam_hooks.auditing.strategies import Audit, Strategy
 from gradcam_hooks.images.colors import colorize, to_uint8
 from gradcam_hooks.results.templates import templates
@@ -31,9 +35,9 @@ __all__ = ["render"]
 Draw = Callable[[int], "Image.Image | None"]
 """The picture of a number with its map drawn on it; None where it cannot be read any more."""
 
-_SIDE, _MAP, _SHOWN, _CELLS, _WRONG = 200, 96, 8, 24, 12
-_WIDE, _HIGH = 900, 560
-_DOTS = 10_000
+_SIDE, _SHOWN, _WRONG = 200, 8, 12
+_CLASSES, _PAIRS = 12, 24
+"""Classes of a table of what was taken for what at most, and of more the pairs in a list."""
 
 
 def render(
@@ -41,6 +45,8 @@ def render(
     draw: Draw,
     terms: Sequence[tuple[str, str]] = (),
     other: Draw | None = None,
+    thumb: Draw | None = None,
+    report: str | None = None,
 ) -> str:
     """The page.
 
@@ -49,19 +55,18 @@ def render(
         draw: draws a picture.
         terms: what the run was, as terms and words.
         other: draws a picture with the second network's map, where there are two.
+        thumb: makes the small picture of a dot.
+        report: where a report of the same pictures is, as seen from the page.
     """
     from markupsafe import Markup
 
-    style = "\n".join(
-        (resources.files("gradcam_hooks.apps") / name).read_text(encoding="utf-8")
-        for name in ("report/assets/base.css", "audited/assets/audit.css")
-    )
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    style = "\n".join(map(_asset, ("report/assets/base.css", "audited/assets/audit.css")))
+    script = f"(() => {{\n{_asset('audited/assets/audit.js')}\n}})();"
 
     def figure(number: int) -> dict[str, str]:
         return _figure(audit, draw, number)
 
-    cells = confusion(audit)[:_CELLS]
+    cells = confusion(audit)
     return (
         templates()
         .get_template("apps/audited/assets/audit.html")
@@ -79,28 +84,22 @@ def render(
                 }
                 for one in audit.strategies
             ],
-            cells=[
-                {
-                    "truth": _writable(audit.label(cell.truth)),
-                    "answer": _writable(audit.label(cell.answer)),
-                    "count": len(cell.members),
-                    "right": cell.truth == cell.answer,
-                    "place": _png(cell.place),
-                }
-                for cell in cells
-            ],
+            matrix=_matrix(audit, cells),
+            pairs=[_cell(audit, cell) for cell in cells[:_PAIRS]],
             wrong=[
                 {**figure(number), "truth": _writable(audit.label((audit.truths or ())[number]))}
                 for number in wrong_and_sure(audit)[:_WRONG]
             ],
             against=None if audit.against is None else _against(audit, draw, other),
             classes=[(_writable(audit.label(one.number)), one) for one in of_classes(audit)],
-            dots=_dots(audit),
-            wide=_WIDE,
-            high=_HIGH,
+            choices=_choices(audit),
+            report=report,
+            data=Markup(safe_json(_data(audit, thumb, report))),
             terms=[(term, _writable(words)) for term, words in terms],
-            style=Markup(style),  # the package's own
-            style_hash=f"sha256-{digest}",
+            style=Markup(style),  # the package's own, as the script is
+            style_hash=_hash(style),
+            script=Markup(script),
+            script_hash=_hash(script),
         )
     )
 
@@ -163,32 +162,96 @@ def _proof(one: Strategy) -> list[tuple[str, str]]:
     return told
 
 
-def _dots(audit: Audit) -> list[tuple[float, float, int, str]]:
-    """Left, top, strategy and words of each picture's dot; of very many evenly some."""
+def _matrix(audit: Audit, cells: Sequence[Cell]) -> dict[str, object] | None:
+    """A row for each true class, a column for each that was said; None of too many for a table."""
+    held = {(cell.truth, cell.answer): cell for cell in cells}
+    truths = sorted({truth for truth, _ in held})
+    said = sorted({answer for _, answer in held})
+    if not cells or max(len(truths), len(said)) > _CLASSES:
+        return None
+    return {
+        "said": [_writable(audit.label(answer)) for answer in said],
+        "rows": [
+            (
+                _writable(audit.label(truth)),
+                [
+                    _cell(audit, held[truth, answer]) if (truth, answer) in held else None
+                    for answer in said
+                ],
+            )
+            for truth in truths
+        ],
+    }
+
+
+def _cell(audit: Audit, cell: Cell) -> dict[str, object]:
+    return {
+        "truth": _writable(audit.label(cell.truth)),
+        "answer": _writable(audit.label(cell.answer)),
+        "numbers": (cell.truth, cell.answer),
+        "count": len(cell.members),
+        "right": cell.truth == cell.answer,
+        "place": _png(cell.place),
+    }
+
+
+def _choices(audit: Audit) -> dict[str, list[tuple[int, str, int]]]:
+    """What may be filtered by: number, words and how many there are."""
+
+    def counted(numbers: Sequence[int]) -> list[tuple[int, str, int]]:
+        counts = Counter(numbers)
+        return [
+            (number, "not known" if number < 0 else _writable(audit.label(number)), counts[number])
+            for number in sorted(counts)
+        ]
+
+    return {
+        "class": counted(audit.answers),
+        "truth": [] if audit.truths is None else counted(audit.truths),
+    }
+
+
+def _data(audit: Audit, thumb: Draw | None, report: str | None) -> dict[str, object]:
+    """What the script knows of every picture: a list for each fact, in the pictures' order."""
+    count = len(audit)
     own: dict[int, int] = {}
     for place, one in reversed(list(enumerate(audit.strategies))):
         own.update(dict.fromkeys(one.members, place))
-    flat = plane(audit).tolist()
-    step = max(1, math.ceil(len(flat) / _DOTS))
-    return [
-        (
-            round(12 + x * (_WIDE - 24), 1),
-            round(12 + y * (_HIGH - 24), 1),
-            own.get(number, -1) % 8 if number in own else 8,
-            _writable(f"{name_of(audit, number)}: {audit.label(audit.answers[number])}"),
-        )
-        for number, (x, y) in list(enumerate(flat))[::step]
-    ]
+    flat = plane(audit)
+    truths = audit.truths or (-1,) * count
+    classes = sorted({*audit.answers, *truths} - {-1})
+    sprites = sprites_of(count, thumb or (lambda number: None))
+    return {
+        "x": [round(one, 4) for one in flat[:, 0].tolist()],
+        "y": [round(one, 4) for one in flat[:, 1].tolist()],
+        "strategy": [own.get(number, -1) for number in range(count)],
+        "answer": audit.answers,
+        "truth": truths,
+        "chance": [round(one, 4) for one in audit.chances],
+        "names": [_writable(name_of(audit, number)) for number in range(count)],
+        "labels": {number: _writable(audit.label(number)) for number in classes},
+        "order": {number: place for place, number in enumerate(classes)},
+        "tiles": sprites.tiles,
+        "sprites": sprites.plain(),
+        "report": report,
+    }
+
+
+def _asset(name: str) -> str:
+    return (resources.files("gradcam_hooks.apps") / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _png(place: Tensor) -> str:
-    """A mean place as a small picture."""
+    """A mean place as a picture of 8 x 8 pixels, which the page enlarges."""
     from PIL import Image
 
     grid = place.numpy().astype(np.float32)
     scaled = grid / max(float(grid.max()), 1e-12)
-    drawn = Image.fromarray(to_uint8(colorize(scaled)))
-    return _uri(drawn.resize((_MAP, _MAP), Image.Resampling.NEAREST), "PNG")
+    return _uri(Image.fromarray(to_uint8(colorize(scaled))), "PNG")
 
 
 def _jpeg(image: Image.Image) -> str:

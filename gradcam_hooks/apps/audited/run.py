@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradcam_hooks.apps.audited.page import Draw
+from gradcam_hooks.apps.audited.sprites import SIDE
 from gradcam_hooks.apps.audited.write import write_audit
 from gradcam_hooks.apps.batch.folder import Folder
 from gradcam_hooks.apps.batch.records import Record
@@ -15,6 +16,8 @@ from gradcam_hooks.apps.batch.truths import check_truths, judged
 from gradcam_hooks.auditing import Audit, audit
 from gradcam_hooks.errors import GradCamHooksError, ImageError
 from gradcam_hooks.explainers import explain
+from gradcam_hooks.images.given import Prepare, as_prepare, ready
+from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.images.reading import load_image
 from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.stream.feed import auto_workers, fed
@@ -92,7 +95,7 @@ def audit_files(
         GradCamHooksError: as `audit`; and where none of the truths is a class of the network.
         OSError: the results cannot be written.
     """
-    folder = Folder(out)
+    folder, own = Folder(out), loaded.preprocess
     check_truths(truths or {}, loaded.labels)
     known = [_truth((truths or {}).get(str(path)), loaded.labels) for path in paths]
     found = audit(
@@ -123,7 +126,9 @@ def audit_files(
     other = None
     if against is not None and found.against is not None:
         other = _drawing(against, found.against.audit, paths, method, preprocess)
-    return found, write_audit(found, folder, draw, terms, other)
+    return found, write_audit(
+        found, folder, draw, terms, other, _thumbs(found, paths, as_prepare(preprocess or own))
+    )
 
 
 def _drawing(
@@ -144,6 +149,34 @@ def _drawing(
             return None
 
     return draw
+
+
+def _thumbs(found: Audit, paths: Sequence[Path], prepare: Prepare) -> Draw:
+    """What makes a picture small, with a frame around what the network looked at most."""
+
+    def thumb(number: int) -> Image.Image | None:
+        from PIL import ImageDraw
+
+        try:
+            _, picture = ready(paths[number], prepare)
+        except (GradCamHooksError, OSError):  # it was there when it was audited
+            return None
+        if not isinstance(picture, Picture):
+            return None
+        small, geometry = picture.image.convert("RGB"), picture.geometry
+        whole = small.size
+        small.thumbnail((SIDE, SIDE))
+        (down, across), (top, left) = geometry.scale, geometry.offset
+        ratio = small.width / whole[0], small.height / whole[1]
+        box = found.boxes[number].tolist()
+        frame = [
+            (one * (across, down)[i % 2] + (left, top)[i % 2]) * ratio[i % 2]
+            for i, one in enumerate(box)
+        ]
+        ImageDraw.Draw(small).rectangle(frame, outline=(255, 214, 10))
+        return small
+
+    return thumb
 
 
 def _truth(word: str | None, labels: Sequence[str] | None) -> str | int:

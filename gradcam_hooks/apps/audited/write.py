@@ -24,6 +24,7 @@ def write_audit(
     draw: Draw,
     terms: Sequence[tuple[str, str]] = (),
     other: Draw | None = None,
+    thumb: Draw | None = None,
 ) -> list[Path]:
     """Write the page, the JSON and the table.
 
@@ -33,6 +34,7 @@ def write_audit(
         draw: draws a picture by its number, with its map.
         terms: what the run was, as terms and words.
         other: draws a picture with the second network's map, where there are two.
+        thumb: makes the small picture that a dot shows.
 
     Returns:
         The files, the page first.
@@ -41,7 +43,8 @@ def write_audit(
         ImageError: another's file is in the place of one of them.
         OSError: a file cannot be written.
     """
-    page = render(audit, draw, terms, other)
+    report = "report.html" if (folder.path / "report.html").is_file() else None
+    page = render(audit, draw, terms, other, thumb, report)
     content = json.dumps(plain(audit), indent=1, allow_nan=False)
     with folder.held():
         folder.claim(FILES)
