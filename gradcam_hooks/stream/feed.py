@@ -54,10 +54,10 @@ def auto_workers(count: int | None) -> int:
     """How many worker processes to take for ``count`` things; None where that is not known.
 
     None of them on a machine of two cores or fewer, where the network takes all there are and
-    threads do as well.
+    threads do as well; nor where processes are not forked, and would run the user's script again.
     """
     cores = _cores()
-    if cores <= 2 or (count is not None and count < _FEW):
+    if cores <= 2 or not _forked() or (count is not None and count < _FEW):
         return 0
     return min(_MOST, cores // 2)
 
