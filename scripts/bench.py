@@ -31,6 +31,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gradcam_hooks.auditing.statistics import interval
+
 CONSOLE = Console()
 
 
@@ -281,31 +283,31 @@ def show_paces(title: str, over: str, found: list[Pace]) -> None:
 
 def audit_section(quick: bool) -> object:
     """Shortcuts that were planted, and clean data: what the audit finds, and whom it accuses."""
-    found = count_audits(1 if quick else 10, (0.05, 0.15, 0.5), clean=2 if quick else 20)
-    table = Table(
-        "mark in",
-        "place",
-        "runs",
-        "obeyed in",
-        "found",
-        "found of obeyed",
-        "accused",
-        padding=(0, 1),
-    )
+    shares = (0.05, 0.15) if quick else (0.01, 0.05, 0.15, 0.5)
+    found = count_audits(1 if quick else 10, shares, clean=2 if quick else 20)
+    heads = ("mark in", "place", "runs", "obeyed in", "found", "of obeyed", "by half", "accused")
+    table = Table(*heads, padding=(0, 1))
     for (share, moving), outcomes in by_kind(found).items():
         obeyed = [one for one in outcomes if one.obeys >= OBEYED]
-        hits = [one for one in outcomes if one.found >= FOUND]
+        hits = [one for one in outcomes if one.pure >= FOUND]
         table.add_row(
             f"{share:.0%}",
             ("anywhere" if moving else "fixed") if share else "none",
             str(len(outcomes)),
             str(len(obeyed)) if share else "-",
-            str(len(hits)) if share else "-",
-            str(sum(one in hits for one in obeyed)) if share else "-",
-            str(sum(one.accused > 0 for one in outcomes)),
+            _counted(len(hits), len(outcomes)) if share else "-",
+            _counted(sum(one in hits for one in obeyed), len(obeyed)) if share else "-",
+            str(sum(one.found >= FOUND for one in outcomes)) if share else "-",
+            _counted(sum(one.accused > 0 for one in outcomes), len(outcomes)),
         )
     CONSOLE.print(table)
     return found
+
+
+def _counted(hits: int, count: int) -> str:
+    """So many of so many, with Wilson's interval of 95 %."""
+    low, high = interval(hits, count)
+    return f"{hits} of {count} ({low:.0%} to {high:.0%})"
 
 
 def gpu_section(quick: bool) -> object:

@@ -182,8 +182,8 @@ def network() -> nn.Sequential:
 LAYER = "5"
 
 OBEYED, FOUND = 0.8, 0.5
-"""A mark that decides so many of the answers is a shortcut, and it is found where a suspect
-strategy has at least this Jaccard index with the pictures that carry it."""
+"""A mark that decides so many of the answers is a shortcut, and it is found where so many of a
+suspect strategy's pictures carry it."""
 
 
 def train(planted: Planted, epochs: int, seed: int, start: nn.Module | None = None) -> nn.Module:
@@ -221,12 +221,12 @@ def obeys(model: nn.Module, mark: Mark, seed: int) -> float:
 
 
 def outcome(
-    start: nn.Module, share: float, seed: int, *, moving: bool, count: int = 800, epochs: int = 10
+    start: nn.Module, share: float, seed: int, *, moving: bool, count: int = 800
 ) -> Outcome:
     """Teach a network planted pictures, and audit it on others like them."""
     mark = mark_of(seed, moving=moving)
-    taught = draw(count, share, 2 * seed, mark)
-    model = train(taught, epochs, seed, start)
+    taught = draw(1200 if share else count, share, 2 * seed, mark)
+    model = train(taught, 10 if share else 5, seed, start)
     seen = draw(count, share, 2 * seed + 1, mark)
     result = gh.audit(model, seen.images, layer=LAYER, labels=CLASSES, trials=300)
     obeyed = seen.marked & (torch.tensor(result.answers) == MARKED)

@@ -15,7 +15,7 @@ from torch import Tensor
 from gradcam_hooks.auditing.features import SIDE
 from gradcam_hooks.auditing.strategies import Audit
 
-__all__ = ["Cell", "ClassFigures", "confusion", "of_classes", "plane", "wrong_and_sure"]
+__all__ = ["Cell", "ClassFigures", "confusion", "of_classes", "plane", "unlike", "wrong_and_sure"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,27 @@ def wrong_and_sure(audit: Audit) -> tuple[int, ...]:
     known = enumerate(zip(audit.truths or (), audit.answers, strict=False))
     wrong = [number for number, (truth, answer) in known if truth not in (-1, answer)]
     return tuple(sorted(wrong, key=lambda one: (-audit.chances[one], one)))
+
+
+def unlike(audit: Audit) -> tuple[int, ...]:
+    """The pictures that are right for a reason unlike their class's, the least like it first.
+
+    Those whose map overlaps least with the mean map of the class's right pictures, and by less
+    than a half of what these do among themselves on average.
+    """
+    known = enumerate(zip(audit.truths or (), audit.answers, strict=False))
+    right: dict[int, list[int]] = {}
+    for number, (truth, answer) in known:
+        if truth == answer and float(audit.places[number].sum()) > 0:
+            right.setdefault(answer, []).append(number)
+    found: list[tuple[float, int]] = []
+    for numbers in right.values():
+        places = audit.places[numbers].double()
+        shared = (places * places.mean(0)).sqrt().sum(1)
+        usual = float(shared.mean())
+        pairs = zip(shared.tolist(), numbers, strict=True)
+        found += [(one / usual, number) for one, number in pairs if one < usual / 2]
+    return tuple(number for _, number in sorted(found))
 
 
 def plane(audit: Audit) -> Tensor:

@@ -64,6 +64,14 @@ def test_the_figures_are_those_of_the_pictures(audit: gh.Audit) -> None:
     assert spots.max() == 1
 
 
+def test_who_is_right_for_another_reason_is_told() -> None:
+    images = pictures([0] * 20 + [1] * 20, block_at=(4, 4))
+    images[7] = images[7].roll(16, dims=2)  # the one block that stands elsewhere
+    truths = [0] * 20 + [1] * 20
+    found = gh.audit(Marked(), images, layer="features", truths=truths, trials=8)
+    assert figures.unlike(found) == (7,)
+
+
 def test_json_and_table_say_what_the_audit_says(audit: gh.Audit, tmp_path: Path) -> None:
     files = write_audit(audit, Folder(tmp_path), drawn)
     assert [file.name for file in files] == list(FILES)

@@ -22,7 +22,14 @@ from torch import Tensor
 from gradcam_hooks.apps.audited.plain import name_of
 from gradcam_hooks.apps.audited.sprites import sprites_of
 from gradcam_hooks.apps.report.page import safe_json
-from gradcam_hooks.auditing.figures import Cell, confusion, of_classes, plane, wrong_and_sure
+from gradcam_hooks.auditing.figures import (
+    Cell,
+    confusion,
+    of_classes,
+    plane,
+    unlike,
+    wrong_and_sure,
+)
 from gradcam_hooks.auditing.strategies import Audit, Strategy
 from gradcam_hooks.images.colors import colorize, to_uint8
 from gradcam_hooks.results.templates import templates
@@ -84,6 +91,7 @@ def render(
                 }
                 for one in audit.strategies
             ],
+            unlike=[figure(number) for number in unlike(audit)[:_WRONG]],
             matrix=_matrix(audit, cells),
             pairs=[_cell(audit, cell) for cell in cells[:_PAIRS]],
             wrong=[

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
-from gradcam_hooks.auditing.figures import confusion, of_classes, wrong_and_sure
+from gradcam_hooks.auditing.figures import confusion, of_classes, unlike, wrong_and_sure
 from gradcam_hooks.auditing.strategies import Against, Audit, Strategy
 
 __all__ = ["HEAD", "head", "name_of", "plain", "rows"]
@@ -76,6 +76,7 @@ def _of_one(audit: Audit) -> dict[str, object]:
             for cell in confusion(audit)
         ],
         "wrong_and_sure": list(wrong_and_sure(audit)[:100]),
+        "unlike": list(unlike(audit)[:100]),
     }
 
 
