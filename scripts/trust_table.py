@@ -48,6 +48,7 @@ class Row:
         median: with the ``quartiles``; ``mean`` with its bootstrap ``interval``.
         beats: the p of being no better than the best baseline, corrected; NaN for baselines.
         best: the p of being no other than the best way, corrected; NaN for the best.
+        whole: the share of its numbers that are 1, ``none`` of those that are 0.
         blurred: the mean of the same maps under a blur, on the same pictures; NaN where not asked.
         blur: the p of the blur being no better.
     """
@@ -58,6 +59,8 @@ class Row:
     quartiles: tuple[float, float]
     mean: float
     interval: tuple[float, float]
+    whole: float
+    none: float
     beats: float = math.nan
     best: float = math.nan
     blurred: float = math.nan
@@ -78,7 +81,7 @@ class Column:
         higher: whether higher is better.
         rows: by way.
         baseline: the best one.
-        best: the best way.
+        best: the best of the ways that were asked of all pictures.
         missing: why a way is not there.
         about: the mean of what the units told besides.
     """
@@ -147,8 +150,10 @@ def _column(
     own = [way for way in values if not way.endswith(" blurred")]
     means = {way: float(values[way].nanmean()) for way in own}
     baseline = max((way for way in own if way in BASELINES), key=means.__getitem__, default="")
-    best = max((way for way in own if way not in BASELINES), key=means.__getitem__, default="")
     compared = [way for way in own if way not in BASELINES]
+    counts = {way: int((~values[way].isnan()).sum()) for way in compared}
+    most = max(counts.values(), default=0)
+    best = max((way for way in compared if counts[way] == most), key=means.__getitem__, default="")
     beats = _holm({way: _exceeds(values, way, baseline, chance) for way in compared})
     alike = _holm(
         {way: differs(values[way], values[best], chance) for way in compared if way != best}
@@ -167,11 +172,13 @@ def _column(
 
 def _row(
     way: str, values: torch.Tensor, higher: bool, chance: torch.Generator
-) -> tuple[str, int, float, tuple[float, float], float, tuple[float, float]]:
+) -> tuple[str, int, float, tuple[float, float], float, tuple[float, float], float, float]:
     plain = (values if higher else -values)[~values.isnan()]
     low, middle, high = plain.quantile(torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
     ends = tuple(float(end) for end in bootstrap(plain[None], chance, rounds=1000))
-    return way, len(plain), middle, (low, high), float(plain.mean()), (ends[0], ends[1])
+    whole, none = (float(one.double().mean()) for one in (plain > 1 - 1e-6, plain == 0))
+    mean = float(plain.mean())
+    return way, len(plain), middle, (low, high), mean, (ends[0], ends[1]), whole, none
 
 
 def _exceeds(

@@ -219,9 +219,7 @@ def _captum(kind: str) -> Ask:
         cls = getattr(attr, kind)
         made = cls(net) if kind == "GuidedBackprop" else cls(net, module)
         found: Tensor = made.attribute(_leaf(images), target=target)
-        # Our guided maps are sums over the colours of absolute values; theirs has a map for each.
-        guided = kind.startswith("Guided")
-        return found.abs().sum(1) if guided else found.sum(1)
+        return found.sum(1)  # over channels or colours, as ours are
 
     return ask
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 
@@ -35,16 +36,14 @@ def words(found: Sequence[Column]) -> list[str]:
 
 def absent(found: Sequence[Column]) -> list[str]:
     """A line for each way that gave nothing somewhere, with where and why."""
-    reasons: dict[tuple[str, str], list[str]] = {}
+    reasons: dict[tuple[str, str], dict[str, str]] = {}
     for one in found:
         for way, reason in one.missing.items():
-            where = f"{one.tier} {one.heading}"
-            listed = reasons.setdefault((way, _plain(reason)), [])
-            if where not in listed:
-                listed.append(where)
+            kind = re.sub(r"[^a-zA-Z ]+|\bstages\b", "", reason)[:60]
+            reasons.setdefault((way, kind), {})[f"{one.tier} {one.heading}"] = _plain(reason)
     return [
-        f"{way}: {reason} (in {len(where)} columns, the first {where[0]})"
-        for (way, reason), where in reasons.items()
+        f"{way}: {next(iter(where.values()))} (in {len(where)}, the first {next(iter(where))})"
+        for (way, _), where in reasons.items()
     ]
 
 
@@ -62,12 +61,13 @@ def _exact(found: Sequence[Column]) -> list[str]:
     cells = _of(found, "T1", "di_full")
     if not cells:
         return []
-    ways = _everywhere(cells, lambda row, _: row.median >= 0.999999 <= row.mean)
-    leaking = _everywhere(cells, lambda row, _: row.median < 0.999)
+    ways = _everywhere(cells, lambda row, _: row.whole > 0 and row.whole + row.none > 1 - 1e-9)
+    leaking = _everywhere(cells, lambda row, _: row.whole + row.none < 1 - 1e-9)
+    blank = max((one.rows[way].none for one in cells for way in ways if way in one.rows), default=0)
     return [
-        f"DiFull, whose truth is exact: in all {len(cells)} columns not a hundred-thousandth of "
-        f"the map lies outside of the cell for {_listed(ways)}. In every column something leaks "
-        f"for {_listed(leaking)}."
+        f"DiFull, whose truth is exact: in all {len(cells)} columns every map lies whole in its "
+        f"cell for {_listed(ways)} (or is nowhere positive, which counts 0: up to {blank:.0%} of a "
+        f"column's). In every column some map leaks for {_listed(leaking)}."
     ]
 
 
@@ -126,12 +126,16 @@ def _grid(found: Sequence[Column]) -> list[str]:
         if not own:
             continue
         beyond = _everywhere(own, lambda row, _: row.beyond)
-        alike = _everywhere(own, lambda row, one: row.way == one.best or row.best > 0.05)
-        best = [f"{one.best} ({one.rows[one.best].median:.2f}, {_size(one)})" for one in own]
+        told = []
+        for one in own:
+            alike = sum(one.rows[way].best > 0.05 for way in _asked(one))
+            told.append(
+                f"{_size(one)} {one.best} ({one.rows[one.best].median:.2f}; {alike} of "
+                f"{len(list(_asked(one)))} ways do not differ from it beyond chance)"
+            )
         said.append(
-            f"GridPG at the last layer of {kind}: the best is {', '.join(best)}; no "
-            f"other than the best beyond chance in any of these columns: {_listed(alike)}. Better "
-            f"than every baseline in all of them: {_listed(beyond)}."
+            f"GridPG at the last layer of {kind}: the best is in {', and in '.join(told)}. Better "
+            f"than every baseline, beyond chance, in each: {_listed(beyond)}."
         )
     return said
 
