@@ -165,7 +165,7 @@ def _measured(
     found = Found(about={"sure": drawn.sure})
     peers = grid == 2 and (kind != "real" or plain == setting.strip("-") == "grid_pg")
     for way in ways(plan.methods, peers=peers and not (kind == "real" and layer == "middle")):
-        count = counts[1] if way.dear or (kind == "real" and _is_slow(way)) else counts[0]
+        count = counts[1] if way.dear or (kind == "real" and _is_slow(way, plain)) else counts[0]
         if not count:
             continue
         share = partial(_share, plain, drawn.cells[:count], grid)
@@ -173,9 +173,9 @@ def _measured(
     return found
 
 
-def _is_slow(way: Way) -> bool:
-    """Whether the large network takes minutes for it."""
-    own = way.source == "ours"
+def _is_slow(way: Way, setting: str) -> bool:
+    """Whether the large network takes minutes for it, or more memory than there is."""
+    own = way.source == "ours" and setting == "grid_pg"
     return way.method in ("integratedgradcam", "smoothgradcam++") or (
         way.method == "ablationcam" and not own
     )
