@@ -67,8 +67,8 @@ def test_rows_are_the_command_s_records_though_a_worker_dies(tmp_path):
     pictures[2].write_bytes(b"no picture")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ROWS, str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=900,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": "600",
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": "120",
              "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
