@@ -32,6 +32,7 @@ EXTRAS: Mapping[str, str] = {
     "dicom": "scans as DICOM",
     "heic": "pictures as HEIC",
     "real": "a network of photographs for scripts/benchmark_trust",
+    "cluster": "data sets on many machines",
     "docs": "building the documentation",
 }
 """What each extra is for; ``dev``, which is all of them, is not told."""
@@ -49,7 +50,7 @@ _NEEDED = {
 }
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python",
            "opencv-contrib-python-headless")  # fmt: skip
-_REQUIREMENT = re.compile(r"""^([\w.-]+)[^;\[]*;.*extra\s*==\s*['"]([\w-]+)['"]""")
+_REQUIREMENT = re.compile(r"""^([\w.-]+)(?:\[[\w,]+\])?[^;\[]*;.*extra\s*==\s*['"]([\w-]+)['"]""")
 _SCREEN = 64
 
 
