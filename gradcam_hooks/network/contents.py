@@ -44,7 +44,8 @@ class Contents:
         self._keys, self._values = self._now()
         self._counts = list(map(len, self._held))
         # Of the parts that any module has it is known what they hold.
-        known = [held[name] for held in self._held for name in _HOLDING if name in held]
+        parts = (held.get(name) for held in self._held for name in _HOLDING)
+        known = [one for one in parts if _is_container(one)]  # of scripted ones it is none
         own = [
             value
             for key, value in zip(self._keys, self._values, strict=True)
