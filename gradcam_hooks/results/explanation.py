@@ -186,10 +186,15 @@ class Explanation(Located):
         Raises:
             InputError: the maps cannot be drawn, or ``image`` is of no known kind.
         """
-        style = style or Style()
-        return [
-            [ground.draw(one, style) for one in maps] for ground, maps in self._on(image, style)
-        ]
+        from gradcam_hooks.images.painting import floats
+
+        style, found = style or Style(), list[list[Floats]]()
+        for ground, maps in self._on(image, style):
+            painted = ((ground.painted(one, style), one) for one in maps)
+            found.append(
+                [ground.draw(one, style) if done is None else floats(done) for done, one in painted]
+            )
+        return found
 
     def _on(self, image: object, style: Style) -> Iterator[tuple[Ground, Tensor]]:
         """For each image what is drawn on, and its maps as they are coloured, in [0, 1]."""
