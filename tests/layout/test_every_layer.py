@@ -26,8 +26,14 @@ TOLERANCE = 1e-9
 SMALL, FEW = 80, 10
 """Up to so many layers each is explained alone; of more, one of each kind, or two where few."""
 
-TWINS = {"wide_resnet50_2": "resnext50_32x4d"}
-"""Large networks that are made of the modules of another; one pass of theirs is enough here."""
+LIKE_OTHERS = {
+    "wide_resnet50_2": "resnext50_32x4d",
+    "mnasnet0_5": "mobilenet_v2",
+    "inception_v3": "googlenet",
+    "vgg11": "alexnet",
+    "dpn48b": "resnext50_32x4d and densenet121",
+}
+"""Large networks whose layers are of the kinds of another's; one pass of theirs is enough here."""
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -110,8 +116,8 @@ def activation_error(model: nn.Module, truth: Truth, images: torch.Tensor) -> fl
 
 
 def test_each_layer_alone(network: Network, model: nn.Module) -> None:
-    if network.name in TWINS:
-        pytest.skip(f"its layers are those of {TWINS[network.name]}, and larger")
+    if network.name in LIKE_OTHERS:
+        pytest.skip(f"its layers are of the kinds of {LIKE_OTHERS[network.name]}")
     images = network.image()
     found = truths(network, model, images)
     chosen = found if len(found) <= SMALL else kinds(found, model, each=1)
