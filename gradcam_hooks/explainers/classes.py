@@ -70,7 +70,7 @@ def explain(
     try:
         made = explainer(method, model, layer, **options)
     except OptionError as error:
-        raise OptionError(f"{error}{_of_forward(model, options)}") from None
+        raise OptionError(f"{error}{_further(model, options)}") from None
     return made(**inputs, target=target) if inputs else made(image, target=target)
 
 
@@ -81,24 +81,30 @@ def _inputs_among(
 
     So a processor's inputs can be handed over by name, with the options.
     """
-    network: object = model.model if isinstance(model, LoadedModel) else model
-    if not isinstance(network, nn.Module):
-        return {}
     ours = inspect.signature(explainer_class(method)).parameters
-    theirs = inspect.signature(network.forward).parameters.keys() - ours.keys()
+    theirs = _of_forward(model) - ours.keys()
     return {name: options.pop(name) for name in [*options] if name in theirs}
 
 
-def _of_forward(model: object, options: Iterable[str]) -> str:
+def _of_forward(model: object) -> set[str]:
+    """The names of what the network's forward takes."""
+    network = model.model if isinstance(model, LoadedModel) else model
+    return (
+        {*inspect.signature(network.forward).parameters}
+        if isinstance(network, nn.Module)
+        else set()
+    )
+
+
+def _further(model: object, options: Iterable[str]) -> str:
     """What is to be said where options are inputs of the network."""
-    if not isinstance(model, nn.Module):
-        return ""
-    taken = inspect.signature(model.forward).parameters
+    taken = _of_forward(model)
     inputs = ", ".join(f"{name}=..." for name in options if name in taken)
     if not inputs:
         return ""
+    network = model.model if isinstance(model, LoadedModel) else model
     return (
-        f" The forward of {type(model).__name__} takes it: further inputs are handed over in a "
+        f" The forward of {type(network).__name__} takes it: further inputs are handed over in a "
         f"block, with GradCAM(model, layer) as cam: cam(image, {inputs})."
     )
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from gradcam_hooks.images.colors import to_float, to_uint8
+from gradcam_hooks.images.colors import to_uint8
 from gradcam_hooks.images.lettering import Written, lettered, text_height, written
+from gradcam_hooks.images.painting import floats
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -87,7 +87,7 @@ class Page:
         """The page as RGB floats in [0, 1], its text painted."""
         paper = np.ones((self.height, self.width, 3), np.float32)
         for top, left, part in self.parts:
-            drawn = part.pixels() if isinstance(part, Text) else _floats(part)
+            drawn = part.pixels() if isinstance(part, Text) else floats(part)
             spot = paper[top : top + drawn.shape[0], left : left + drawn.shape[1]]
             spot[...] = drawn[: spot.shape[0], : spot.shape[1]]
         return paper
@@ -121,14 +121,10 @@ class Page:
         """Its pictures, each with its top and its left; the paper of text that is not white too."""
         for top, left, part in self.parts:
             if not isinstance(part, Text):
-                yield top, left, _floats(part)
+                yield top, left, floats(part)
             elif part.ground < 255:
                 shape = part.pixels().shape
                 yield top, left, np.full(shape, part.ground / 255, np.float32)
-
-
-def _floats(part: npt.NDArray[Any]) -> Floats:
-    return to_float(part) if part.dtype == np.uint8 else part
 
 
 def beside(pages: Sequence[Page], gap: int = 0) -> Page:

@@ -15,6 +15,7 @@ import numpy as np
 from gradcam_hooks.images.lettering import text_width
 from gradcam_hooks.images.opencv import opencv
 from gradcam_hooks.images.pages import Page, Part, Text, above, beside
+from gradcam_hooks.images.painting import floats
 
 if TYPE_CHECKING:
     from gradcam_hooks.images.colors import Floats
@@ -122,7 +123,8 @@ def _at_height(cell: Part, height: int) -> Part:
         return replace(cell, tall=height)
     width = max(1, round(cell.shape[1] * height / cell.shape[0]))
     how = cv2.INTER_AREA if cell.shape[0] > height else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(cell, (width, height), interpolation=how), np.float32).clip(0, 1)
+    resized = cv2.resize(floats(cell), (width, height), interpolation=how)
+    return np.asarray(resized, np.float32).clip(0, 1)
 
 
 def _columned(cells: Sequence[Page], widths: Sequence[int], gap: int) -> Page:

@@ -68,8 +68,8 @@ def watched(model: nn.Module) -> Iterator[list[Placement]]:
         images = output[0]  # type: ignore[index]  # torchvision's ImageList and the targets
         seen.append(_padded(tuple(images.tensors.shape[2:]), tuple(images.image_sizes[0])))
 
-    kinds = ((one, type(one).__name__) for one in every(model))
-    resizing = [one for one, kind in kinds if kind == "GeneralizedRCNNTransform"]
+    name = "GeneralizedRCNNTransform"
+    resizing = [one for one in every(model) if type(one).__name__ == name]
     if not resizing:
         yield seen
         return

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from gradcam_hooks.images.pages import Page
+    from gradcam_hooks.images.painting import Bytes
     from gradcam_hooks.results.drawing import Drawing
     from gradcam_hooks.results.notebook import Shown
 
@@ -166,12 +167,7 @@ class Explanation(Located):
         """What `overlay` draws: pictures and text, and where they stand."""
         from gradcam_hooks.results.pages import page_of
 
-        if self.scores.numel() == 1:
-            ((ground, (one,)),) = self._on(image, style)
-            painted = ground.painted(one, style)
-            drawn = ground.draw(one, style) if painted is None else painted
-            return page_of([[drawn]], self.facts(), style)
-        return page_of(self.drawn(style, image), self.facts(), style)
+        return page_of(self._laid(style, image), self.facts(), style)
 
     def drawn(self, style: Style | None = None, image: object = None) -> list[list[Floats]]:
         """Each map drawn on its picture alone: a list per image of one per target.
@@ -188,12 +184,14 @@ class Explanation(Located):
         """
         from gradcam_hooks.images.painting import floats
 
-        style, found = style or Style(), list[list[Floats]]()
+        return [[floats(one) for one in row] for row in self._laid(style or Style(), image)]
+
+    def _laid(self, style: Style, image: object) -> list[list[Floats | Bytes]]:
+        """The same, in 8 bits where that is all there is to it."""
+        found: list[list[Floats | Bytes]] = []
         for ground, maps in self._on(image, style):
             painted = ((ground.painted(one, style), one) for one in maps)
-            found.append(
-                [ground.draw(one, style) if done is None else floats(done) for done, one in painted]
-            )
+            found.append([ground.draw(one, style) if it is None else it for it, one in painted])
         return found
 
     def _on(self, image: object, style: Style) -> Iterator[tuple[Ground, Tensor]]:

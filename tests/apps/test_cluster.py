@@ -20,10 +20,10 @@ from tests.support.runs_on_disk import noise, small_job
 
 ROOT = Path(gh.__file__).parents[1]
 
-if importlib.util.find_spec("ray") is None:
-    pytest.skip(
-        "Ray is not installed: pip install 'gradcam-hooks[cluster]'", allow_module_level=True
-    )
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None,
+    reason="Ray is not installed: pip install 'gradcam-hooks[cluster]'",
+)
 
 ROWS = """
 import json, os, sys
@@ -58,10 +58,6 @@ ray.shutdown()
 """
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None,
-    reason="Ray is not installed: pip install 'gradcam-hooks[cluster]'",
-)
 def test_rows_are_the_command_s_records_though_a_worker_dies(tmp_path):
     pictures = [noise(tmp_path / "in" / f"{i}.png", i) for i in range(6)]
     pictures[2].write_bytes(b"no picture")

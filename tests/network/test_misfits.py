@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import gradcam_hooks as gh
 from gradcam_hooks.errors import InputError, LayerNotFound, OptionError
+from gradcam_hooks.models import LoadedModel
 from tests.support.nets import gap_linear
 
 
@@ -167,3 +168,10 @@ def test_inputs_by_name_are_taken_with_the_options() -> None:
         gh.explain(model)
     with pytest.raises(OptionError, match="colour"):
         gh.explain(model, img=img, meta=meta, colour="red")
+
+
+def test_an_input_among_the_options_is_told_of_a_loaded_model_too() -> None:
+    loaded = LoadedModel(two(), "two", "random", None, gh.Preprocess())
+    for model in (loaded, loaded.model):
+        with pytest.raises(OptionError, match=r"The forward of Two takes it: .*meta=\.\.\."):
+            gh.explain(model, pictures(), "body.0", meta=torch.ones(2, 6))

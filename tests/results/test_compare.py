@@ -187,6 +187,12 @@ class TestWhatFails:
 
 
 class TestSheetsAndLetters:
+    def test_pictures_of_8_bits_and_of_floats_are_the_same_cells(self) -> None:
+        bytes_of = np.random.default_rng(0).integers(0, 256, (300, 40, 3), np.uint8)
+        expected = sheet([[bytes_of.astype(np.float32) / 255]] * 2)
+        assert np.allclose(sheet([[bytes_of]] * 2), expected, atol=1e-6)
+        assert 0.4 < expected.mean() < 0.6
+
     def test_columns_are_level_whatever_the_pictures_widths(self) -> None:
         narrow, wide = np.zeros((10, 4, 3), np.float32), np.full((10, 20, 3), 0.5, np.float32)
         drawn = sheet([[narrow, wide], [wide, narrow]])

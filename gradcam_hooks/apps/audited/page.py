@@ -7,13 +7,9 @@ all but the map of the pictures and their list is there.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +18,7 @@ from torch import Tensor
 from gradcam_hooks.apps.audited.plain import name_of
 from gradcam_hooks.apps.audited.sprites import sprites_of
 from gradcam_hooks.apps.report.page import safe_json
+from gradcam_hooks.apps.report.standing import assets, data_uri, source_hash, thumbnail, writable
 from gradcam_hooks.auditing.figures import (
     Cell,
     confusion,
@@ -42,6 +39,7 @@ __all__ = ["render"]
 Draw = Callable[[int], "Image.Image | None"]
 """The picture of a number with its map drawn on it; None where it cannot be read any more."""
 
+_STYLES = ("report/assets/base.css", "report/assets/findings.css", "audited/assets/audit.css")
 _SIDE, _SHOWN, _WRONG = 200, 8, 12
 _CLASSES, _PAIRS = 12, 24
 """Classes of a table of what was taken for what at most, and of more the pairs in a list."""
@@ -67,8 +65,8 @@ def render(
     """
     from markupsafe import Markup
 
-    style = "\n".join(map(_asset, ("report/assets/base.css", "audited/assets/audit.css")))
-    script = f"(() => {{\n{_asset('audited/assets/audit.js')}\n}})();"
+    style = assets(*_STYLES)
+    script = f"(() => {{\n{assets('audited/assets/audit.js')}\n}})();"
 
     def figure(number: int) -> dict[str, str]:
         return _figure(audit, draw, number)
@@ -79,11 +77,11 @@ def render(
         .get_template("apps/audited/assets/audit.html")
         .render(
             audit=audit,
-            text=_writable(audit.text),
+            text=writable(audit.text),
             strategies=[
                 {
                     "one": one,
-                    "text": _writable(one.text),
+                    "text": writable(one.text),
                     "place": _png(one.place),
                     "middle": [figure(number) for number in one.middle[:_SHOWN]],
                     "edge": [figure(number) for number in _edge(one)],
@@ -95,19 +93,19 @@ def render(
             matrix=_matrix(audit, cells),
             pairs=[_cell(audit, cell) for cell in cells[:_PAIRS]],
             wrong=[
-                {**figure(number), "truth": _writable(audit.label((audit.truths or ())[number]))}
+                {**figure(number), "truth": writable(audit.label((audit.truths or ())[number]))}
                 for number in wrong_and_sure(audit)[:_WRONG]
             ],
             against=None if audit.against is None else _against(audit, draw, other),
-            classes=[(_writable(audit.label(one.number)), one) for one in of_classes(audit)],
+            classes=[(writable(audit.label(one.number)), one) for one in of_classes(audit)],
             choices=_choices(audit),
             report=report,
             data=Markup(safe_json(_data(audit, thumb, report))),
-            terms=[(term, _writable(words)) for term, words in terms],
+            terms=[(term, writable(words)) for term, words in terms],
             style=Markup(style),  # the package's own, as the script is
-            style_hash=_hash(style),
+            style_hash=source_hash(style),
             script=Markup(script),
-            script_hash=_hash(script),
+            script_hash=source_hash(script),
         )
     )
 
@@ -115,9 +113,9 @@ def render(
 def _figure(audit: Audit, draw: Draw | None, number: int) -> dict[str, str]:
     drawn = None if draw is None else draw(number)
     return {
-        "image": "" if drawn is None else _jpeg(drawn),
-        "name": _writable(name_of(audit, number)),
-        "said": f"{_writable(audit.label(audit.answers[number]))}, {audit.chances[number]:.2f}",
+        "image": "" if drawn is None else thumbnail(drawn, _SIDE),
+        "name": writable(name_of(audit, number)),
+        "said": f"{writable(audit.label(audit.answers[number]))}, {audit.chances[number]:.2f}",
     }
 
 
@@ -133,8 +131,8 @@ def _against(audit: Audit, draw: Draw, other: Draw | None) -> dict[str, object]:
         ]
 
     return {
-        "text": _writable(found.text),
-        "finding": _writable(found.audit.text),
+        "text": writable(found.text),
+        "finding": writable(found.audit.text),
         "suspect": bool(found.audit.suspects),
         "place": _png(found.place) if found.extra else "",
         "kind": "extra right answers" if found.audit.truths is not None else "other answers",
@@ -178,10 +176,10 @@ def _matrix(audit: Audit, cells: Sequence[Cell]) -> dict[str, object] | None:
     if not cells or max(len(truths), len(said)) > _CLASSES:
         return None
     return {
-        "said": [_writable(audit.label(answer)) for answer in said],
+        "said": [writable(audit.label(answer)) for answer in said],
         "rows": [
             (
-                _writable(audit.label(truth)),
+                writable(audit.label(truth)),
                 [
                     _cell(audit, held[truth, answer]) if (truth, answer) in held else None
                     for answer in said
@@ -194,8 +192,8 @@ def _matrix(audit: Audit, cells: Sequence[Cell]) -> dict[str, object] | None:
 
 def _cell(audit: Audit, cell: Cell) -> dict[str, object]:
     return {
-        "truth": _writable(audit.label(cell.truth)),
-        "answer": _writable(audit.label(cell.answer)),
+        "truth": writable(audit.label(cell.truth)),
+        "answer": writable(audit.label(cell.answer)),
         "numbers": (cell.truth, cell.answer),
         "count": len(cell.members),
         "right": cell.truth == cell.answer,
@@ -209,7 +207,7 @@ def _choices(audit: Audit) -> dict[str, list[tuple[int, str, int]]]:
     def counted(numbers: Sequence[int]) -> list[tuple[int, str, int]]:
         counts = Counter(numbers)
         return [
-            (number, "not known" if number < 0 else _writable(audit.label(number)), counts[number])
+            (number, "not known" if number < 0 else writable(audit.label(number)), counts[number])
             for number in sorted(counts)
         ]
 
@@ -236,21 +234,13 @@ def _data(audit: Audit, thumb: Draw | None, report: str | None) -> dict[str, obj
         "answer": audit.answers,
         "truth": truths,
         "chance": [round(one, 4) for one in audit.chances],
-        "names": [_writable(name_of(audit, number)) for number in range(count)],
-        "labels": {number: _writable(audit.label(number)) for number in classes},
+        "names": [writable(name_of(audit, number)) for number in range(count)],
+        "labels": {number: writable(audit.label(number)) for number in classes},
         "order": {number: place for place, number in enumerate(classes)},
         "tiles": sprites.tiles,
         "sprites": sprites.plain(),
         "report": report,
     }
-
-
-def _asset(name: str) -> str:
-    return (resources.files("gradcam_hooks.apps") / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _png(place: Tensor) -> str:
@@ -259,21 +249,4 @@ def _png(place: Tensor) -> str:
 
     grid = place.numpy().astype(np.float32)
     scaled = grid / max(float(grid.max()), 1e-12)
-    return _uri(Image.fromarray(to_uint8(colorize(scaled))), "PNG")
-
-
-def _jpeg(image: Image.Image) -> str:
-    small = image.convert("RGB")
-    small.thumbnail((_SIDE, _SIDE))
-    return _uri(small, "JPEG")
-
-
-def _uri(image: Image.Image, kind: str) -> str:
-    file = io.BytesIO()
-    image.save(file, format=kind)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _writable(text: str) -> str:
-    """A file's name may hold bytes that are no UTF-8; they are shown as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return data_uri(Image.fromarray(to_uint8(colorize(scaled))), "PNG")

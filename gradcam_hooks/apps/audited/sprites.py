@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from gradcam_hooks.apps.report.standing import data_uri
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -15,6 +15,8 @@ __all__ = ["Sprites", "sprites_of"]
 
 SIDE, WIDE, HIGH = 56, 20, 20
 """Pixels of a tile, and tiles across and down a sheet."""
+
+_QUALITY = 70
 
 MOST = 10_000
 """Pictures that get a tile; of more, evenly some."""
@@ -62,15 +64,10 @@ def sprites_of(count: int, thumb: Callable[[int], Image.Image | None]) -> Sprite
         tiles[number] = made
         made += 1
         if made % each == 0:
-            sheets.append(_uri(sheet))
+            sheets.append(data_uri(sheet, "JPEG", _QUALITY))
             sheet = Image.new("RGB", (WIDE * SIDE, HIGH * SIDE))
     if made % each:
         rows = -(-(made % each) // WIDE)
-        sheets.append(_uri(sheet.crop((0, 0, WIDE * SIDE, rows * SIDE))))
+        last = sheet.crop((0, 0, WIDE * SIDE, rows * SIDE))
+        sheets.append(data_uri(last, "JPEG", _QUALITY))
     return Sprites(tuple(sheets), tuple(tiles))
-
-
-def _uri(image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, format="JPEG", quality=70)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

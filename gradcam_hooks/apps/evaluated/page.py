@@ -6,16 +6,13 @@ so. Names and labels are somebody else's words and travel as text.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
 import math
 from collections.abc import Callable, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from gradcam_hooks.apps.report.standing import assets, source_hash, thumbnail, writable
 from gradcam_hooks.evaluating.evaluation import Evaluation, told
 from gradcam_hooks.evaluating.wording import FAITHFUL
 from gradcam_hooks.results.facts import class_word, label_of
@@ -29,6 +26,11 @@ __all__ = ["Draw", "render"]
 Draw = Callable[[int], "Image.Image | None"]
 """The picture of a number with its map drawn on it; None where it cannot be read any more."""
 
+_STYLES = (
+    "report/assets/base.css",
+    "report/assets/findings.css",
+    "evaluated/assets/evaluate.css",
+)
 _SIDE, _SHOWN, _LINES = 200, 6, 4
 _WIDE, _HIGH, _MARGIN = 460, 260, 36
 _BAR = 160
@@ -44,11 +46,7 @@ def render(found: Evaluation, draw: Draw, terms: Sequence[tuple[str, str]] = ())
     """
     from markupsafe import Markup
 
-    style = "\n".join(
-        (resources.files("gradcam_hooks.apps") / name).read_text(encoding="utf-8")
-        for name in ("report/assets/base.css", "evaluated/assets/evaluate.css")
-    )
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    style = assets(*_STYLES)
     good, bad = _extremes(found)
     return (
         templates()
@@ -56,10 +54,10 @@ def render(found: Evaluation, draw: Draw, terms: Sequence[tuple[str, str]] = ())
         .render(
             found=found,
             tone=_tone(found),
-            text=_writable(found.recommendation),
-            warnings=[_writable(one) for one in found.warnings if one != FAITHFUL],
+            text=writable(found.recommendation),
+            warnings=[writable(one) for one in found.warnings if one != FAITHFUL],
             faithful=FAITHFUL,
-            remarks=[_writable(one) for one in found.remarks],
+            remarks=[writable(one) for one in found.remarks],
             heads=[(one.name, one.metric.title, _arrow(found, one.name)) for one in found.measures],
             lines=[_line(line, len(found.rows)) for line in found.table],
             metrics=[
@@ -68,16 +66,16 @@ def render(found: Evaluation, draw: Draw, terms: Sequence[tuple[str, str]] = ())
                 if one["tau"] is not None
             ],
             charts=[_chart(found, name) for name in found.curves],
-            shown=_writable(found.shown.name),
+            shown=writable(found.shown.name),
             good=[_figure(found, at, draw) for at in good],
             bad=[_figure(found, at, draw) for at in bad],
             bar=_BAR,
             wide=_WIDE,
             high=_HIGH,
             margin=_MARGIN,
-            terms=[(term, _writable(words)) for term, words in terms],
+            terms=[(term, writable(words)) for term, words in terms],
             style=Markup(style),  # the package's own
-            style_hash=f"sha256-{digest}",
+            style_hash=source_hash(style),
         )
     )
 
@@ -113,13 +111,13 @@ def _line(line: dict[str, object], rows: int) -> dict[str, object]:
     beats = line["beats_baselines"]
     return {
         **cells,
-        "row": _writable(str(line["row"])),
+        "row": writable(str(line["row"])),
         "rank": told(line["rank"], 1),
         "span": f"{told(line['rank_low'], 1)} to {told(line['rank_high'], 1)}",
         "bar": bar,
         "weights": "" if weights is None else "change" if weights else "stay the same",
         "beats": "" if beats is None else "yes" if beats else "no",
-        "cost": _writable(str(line["cost"])),
+        "cost": writable(str(line["cost"])),
     }
 
 
@@ -143,7 +141,7 @@ def _chart(found: Evaluation, name: str) -> dict[str, object]:
         "top": f"{top:.2g}",
         "lines": [
             {
-                "name": _writable(found.rows[index[key]].name),
+                "name": writable(found.rows[index[key]].name),
                 "baseline": found.rows[index[key]].kind == "baseline",
                 "points": _points(curves[index[key]], low, top),
             }
@@ -179,21 +177,8 @@ def _figure(found: Evaluation, at: int, draw: Draw) -> dict[str, str]:
     answer = found.answers[at]
     said = "" if answer < 0 else f"{class_word(answer, label_of(answer, found.labels))}, "
     return {
-        "image": "" if drawn is None else _jpeg(drawn),
-        "name": _writable(found.names[number] if found.names else f"picture {number}"),
-        "said": _writable(f"{said}{found.scores[at]:.2f}"),
+        "image": "" if drawn is None else thumbnail(drawn, _SIDE),
+        "name": writable(found.names[number] if found.names else f"picture {number}"),
+        "said": writable(f"{said}{found.scores[at]:.2f}"),
         "rank": f"mean rank {float(found.judged.ranks[row, at]):.1f}",
     }
-
-
-def _jpeg(image: Image.Image) -> str:
-    small = image.convert("RGB")
-    small.thumbnail((_SIDE, _SIDE))
-    file = io.BytesIO()
-    small.save(file, format="JPEG")
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _writable(text: str) -> str:
-    """A file's name may hold bytes that are no UTF-8; they are shown as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -9,13 +9,12 @@ template and what goes into it; `write` knows files.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib import resources
 
+from gradcam_hooks.apps.report.standing import assets, source_hash, writable
 from gradcam_hooks.images.colors import to_uint8
 from gradcam_hooks.images.palettes import COLORMAPS, Colormap, colour_table
 from gradcam_hooks.results.drawing import Style
@@ -89,8 +88,8 @@ def render(
     """
     from markupsafe import Markup
 
-    script = "(() => {\n" + "\n".join(map(_asset, _SCRIPTS)) + "\n})();"
-    style = "\n".join(map(_asset, _STYLES))
+    script = "(() => {\n" + assets(*(f"report/assets/{name}" for name in _SCRIPTS)) + "\n})();"
+    style = assets(*(f"report/assets/{name}" for name in _STYLES))
     data = {
         "items": page.items,
         "links": page.links,
@@ -104,27 +103,16 @@ def render(
     # What is marked as safe is the package's own, or JSON made safe.
     return template.generate(
         page=page,
-        look=replace(look, title=_writable(look.title), subtitle=_writable(look.subtitle)),
-        terms=[(term, _writable(words)) for term, words in terms],
+        look=replace(look, title=writable(look.title), subtitle=writable(look.subtitle)),
+        terms=[(term, writable(words)) for term, words in terms],
         data=Markup(safe_json(data)),
         payloads=(Markup(safe_json(one)) for one in payloads),
         script=Markup(script),
-        script_hash=_hash(script),
+        script_hash=source_hash(script),
         style=Markup(style),
-        style_hash=_hash(style),
+        style_hash=source_hash(style),
         colormaps=_tables(look.style.colormap),
     )
-
-
-@cache
-def _asset(name: str) -> str:
-    return (resources.files("gradcam_hooks.apps.report") / "assets" / name).read_text(
-        encoding="utf-8"
-    )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @cache
@@ -134,8 +122,3 @@ def _tables(own: Colormap) -> dict[str, str]:
         str(one): base64.b64encode(to_uint8(colour_table(one)).tobytes()).decode()
         for one in dict.fromkeys((*COLORMAPS, own))
     }
-
-
-def _writable(text: str) -> str:
-    """A file's name may hold bytes that are no UTF-8; they are shown as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
