@@ -21,6 +21,7 @@ from gradcam_hooks.auditing import figures
 from gradcam_hooks.auditing.figures import confusion, of_classes, plane, wrong_and_sure
 from tests.support.report_runs import FILE, LABEL
 from tests.support.shortcuts import Marked, pictures
+from tests.support.standing import opened
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -95,32 +96,15 @@ def test_json_and_table_say_what_the_audit_says(audit: gh.Audit, tmp_path: Path)
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
 def test_the_page_is_read_by_anybody(browser, audit, tmp_path, width, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     (tmp_path / "report.html").write_text("<!doctype html><title>a report</title>")
     terms = [("Network", LABEL)]
     page_file = write_audit(audit, Folder(tmp_path), drawn, terms, thumb=drawn)[0]
-    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page = context.new_page()
-    asked, complaints = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("dialog", lambda dialog: (complaints.append("alert"), dialog.dismiss()))
-    page.goto(page_file.as_uri())
-    assert page.locator(".finding").inner_text() == audit.text
-    assert page.locator("img[src='x']").count() == 0  # hostile names are text
-    assert LABEL in page.locator("body").inner_text()
-    see_the_dots(page, audit)
-    see_the_filters(page, audit)
-    assert [one for one in asked if not one.startswith(("file:", "data:"))] == []
-    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert wide <= 0
-    page.reload()
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.className") == "skip"
-    assert complaints == []
-    found = axe.Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-    context.close()
+    with opened(browser, page_file, width, scheme) as page:
+        assert page.locator(".finding").inner_text() == audit.text
+        assert page.locator("img[src='x']").count() == 0  # hostile names are text
+        assert LABEL in page.locator("body").inner_text()
+        see_the_dots(page, audit)
+        see_the_filters(page, audit)
 
 
 def see_the_dots(page, audit) -> None:
