@@ -18,7 +18,7 @@ from gradcam_hooks.apps.batch.names import card_name
 from gradcam_hooks.apps.batch.results import Results
 from gradcam_hooks.apps.cli import app
 from gradcam_hooks.apps.report import entries_of, write_report
-from tests.support.runs_on_disk import NET, contents, lines, noise, small_job
+from tests.support.runs_on_disk import NET, contents, lines, noise, small_job, surroundings
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and signals as POSIX has them")
 HIDDEN = ".gradcam_hooks/made.json"
@@ -349,7 +349,9 @@ def test_a_disk_that_takes_no_more_is_told_by_name_and_nothing_half_is_left(tmp_
     def full(size: int) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-c", FULL, str(tmp_path), str(size)]
         root = Path(gh.__file__).parents[1]
-        return subprocess.run(words, capture_output=True, text=True, cwd=root, check=False)
+        return subprocess.run(
+            words, capture_output=True, text=True, cwd=root, env=surroundings(), check=False
+        )
 
     told = full(16_000).stdout.splitlines()  # room for all but the first one's overlay
     assert told[1:] == ["None", "None"]

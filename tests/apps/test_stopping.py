@@ -18,7 +18,7 @@ from gradcam_hooks.apps.batch import Series
 from gradcam_hooks.apps.cli import app
 from gradcam_hooks.stopping import stopped
 from tests.support.fuzz import many
-from tests.support.runs_on_disk import NET, contents, lines, noise, small_job
+from tests.support.runs_on_disk import NET, contents, lines, noise, small_job, surroundings
 
 ROOT = Path(gradcam_hooks.__file__).parents[1]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX does")
@@ -170,7 +170,7 @@ def test_where_the_disk_takes_no_report_the_broken_pictures_are_told_all_the_sam
     done = subprocess.run(
         [sys.executable, "-c", FULL, "30000", *words],  # room for all but the report
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        env=surroundings(PYTHONPATH=str(ROOT), COLUMNS="200"),
         capture_output=True,
         text=True,
         check=False,

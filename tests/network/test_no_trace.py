@@ -166,6 +166,8 @@ def test_every_method_after_ctrl_c_at_some_steps(method: str) -> None:
         assert strike.where
 
 
+# Where it comes in a callback of a weak reference, as torch has them, Python goes on.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("block", [False, True])
 def test_ctrl_c_in_a_call_and_in_a_block(*, block: bool) -> None:
     net = residual().train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,11 @@ def build(num_classes=3):
     )
 """
 """A file that a user might have, for `--model net.py:build --layer 0`."""
+
+
+def surroundings(**more: str) -> dict[str, str]:
+    """The environment, for a process that finds no room on the disk: it leaves no coverage."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")} | more
 
 
 def small_job(**options: object) -> Job:
