@@ -15,10 +15,11 @@ from torch import Tensor
 from gradcam_hooks.errors import InputError, LayerError, LayoutError
 from gradcam_hooks.layout.auto import finer_than, reached
 from gradcam_hooks.layout.placement import Placement
+from gradcam_hooks.layout.survey import reaches
 from gradcam_hooks.layout.table import first_non_finite
 from gradcam_hooks.maps import finish_telling, fuse
 from gradcam_hooks.methods import Method
-from gradcam_hooks.methods.applying import OnePosition, check_reaches, signed_maps
+from gradcam_hooks.methods.applying import OnePosition, signed_maps
 from gradcam_hooks.models.labels import IMAGENET, IMAGENET_HINT
 from gradcam_hooks.network.final_softmax import (
     PROBABILITY_HINT,
@@ -64,6 +65,11 @@ class Question:
     differentiable: bool = False
     sampler: Sampler | None = None
 
+    @property
+    def one_of_several(self) -> bool:
+        """Whether the gradients of the pass that makes the map tell which layer they reach."""
+        return self.row.rule is not None and self.row.needs_gradients and self.sampler is None
+
 
 def answer(
     question: Question,
@@ -74,6 +80,14 @@ def answer(
     reach: bool = False,
 ) -> Explanation:
     """Run the model and explain it.
+
+    Args:
+        question: what is asked, by an explainer.
+        taps: the layers, opened.
+        inputs: what goes into the model.
+        target: what is explained.
+        reach: whether of the layers the first is meant to more than one position of which the
+            gradient comes; of several only where `one_of_several`.
 
     Raises:
         NoPath: no path leads from the score to a layer; or, where ``reach`` is asked, the
@@ -124,7 +138,7 @@ def _found(
 ) -> tuple[Run, list[Tensor], Tensor]:
     """A run, in the first way that leads from the score to the layers, and its `signed_maps`."""
     row = question.row
-    if reach and not (row.rule and row.needs_gradients):
+    if reach and not question.one_of_several:
         _check_reach(question.asked, taps, inputs, target)
     fresh = row.procedure is not None or question.sampler is not None
     for way in _ways(question):
@@ -316,7 +330,8 @@ def _check_reach(
                 raise
         else:
             for layer, gradient in zip(run.layers, gradients, strict=True):
-                check_reaches(layer.label, gradient, 1)
+                if not reaches(gradient):
+                    raise OnePosition(layer.label)
             return
 
 

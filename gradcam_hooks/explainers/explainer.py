@@ -306,7 +306,8 @@ class Explainer:
         others = candidates(self.model, inputs, score, self.call)
         unread: list[LayoutError] = []
         for one in chain([known] if known else [], others):
-            with self._tap([one.name], one.call) as taps, suppress(NoPath, LayerDidNotRun):
+            names = [one.name, *(one.ahead if self._question.one_of_several else ())]
+            with self._tap(names, one.call) as taps, suppress(NoPath, LayerDidNotRun):
                 try:
                     explanation = answer(self._question, taps, inputs, target, reach=one != known)
                 except LayoutError as error:
@@ -316,7 +317,8 @@ class Explainer:
                     continue  # the next one may be plainer
                 if one == known and _unreached(explanation):
                     continue  # it served another target, which this one has no path to
-                memory[key] = one
+                several = len(names) > 1
+                memory[key] = Candidate(explanation.layers[0], one.call) if several else one
                 return explanation
         if unread:
             raise unread[0]

@@ -43,6 +43,9 @@ Score = Callable[[object], Tensor]
 MOST_UNREAD = 8
 """How many layers in a row the network is asked about, where none can be read."""
 
+_MOST_AHEAD = 24
+"""How many layers are tried in one pass, where of the last only one position may be read."""
+
 _MOST_BESIDE = 17
 """How many tokens beside the patches are looked for: a class token and sixteen registers."""
 
@@ -57,10 +60,13 @@ class Candidate:
     Attributes:
         name: its dotted name.
         call: as the user said; where nobody did, the last (-1) of several.
+        ahead: those to try in the same pass where only one position of it is read, as of the last
+            tokens of a transformer with a class token; the last first.
     """
 
     name: str
     call: Call
+    ahead: tuple[str, ...] = ()
 
 
 def candidates(
@@ -80,8 +86,15 @@ def candidates(
     doubted = any(_doubted(survey, found))
     if not doubted and (not dense or (len(dense) == 1 and not _has_logits(survey.output))):
         classes = {_classes(one, inputs.image.ndim) for one in dense}
-        found = next(_ahead_of_logits(_fit(survey, call), classes))
-        yield _candidate(found, call)
+        found, *others = islice(_ahead_of_logits(_fit(survey, call), classes), _MOST_AHEAD)
+        ahead = [one.name for one in others if one.calls == 1 and survey.plain(one)]
+        if dense or found.calls > 1 or not survey.plain(found) or not ahead:
+            yield _candidate(found, call)
+        elif found.name in survey.sliced:
+            yield Candidate(found.name, call, tuple(ahead))
+        else:
+            yield _candidate(found, call)
+            yield Candidate(ahead[0], call, tuple(ahead[1:]))
     for one in reached(model, inputs, score, call):
         if one.name != found.name or dense or doubted:
             yield one

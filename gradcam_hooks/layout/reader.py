@@ -9,14 +9,13 @@ read says who read it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gradcam_hooks.errors import LayoutError
 from gradcam_hooks.layout import probe
@@ -34,19 +33,20 @@ from gradcam_hooks.layout.fits import FEW
 from gradcam_hooks.layout.grids import stretch
 from gradcam_hooks.layout.input_axes import InputAxes
 from gradcam_hooks.layout.pattern import BATCH, Axis
-from gradcam_hooks.layout.placement import Placement, watched
+from gradcam_hooks.layout.placement import Placement
 from gradcam_hooks.layout.placing import placed
 from gradcam_hooks.layout.reading import Layout, ToldLayout, bind
-from gradcam_hooks.layout.rules import infer, input_axes, said
+from gradcam_hooks.layout.rules import infer, said
 from gradcam_hooks.layout.shorthands import PROBE
-from gradcam_hooks.layout.stem import Stem, stem_watched
+from gradcam_hooks.layout.stem import Stem
+from gradcam_hooks.layout.watching import Signature, Watched, shapes
 from gradcam_hooks.network.attending import are_weights
 from gradcam_hooks.network.hooks import Tapped
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.modules import describe, named
 from gradcam_hooks.network.tree import Path
 
-__all__ = ["LayerReading", "Watched", "Words", "by_rules", "is_plain", "read"]
+__all__ = ["LayerReading", "Words", "by_rules", "is_plain", "read"]
 
 _TRUSTED = ("timm.", "torchvision.", "transformers.")
 """Packages whose patches are known to stand row by row behind their patch embedding."""
@@ -79,52 +79,7 @@ class LayerReading:
     image: Path | None = None
 
 
-@dataclass
-class Watched:
-    """What was seen of a pass besides its layers.
-
-    Attributes:
-        stem: what the convolutions were given.
-        places: where detectors put the pictures, the latest last.
-    """
-
-    stem: Stem
-    places: list[Placement]
-
-    @classmethod
-    @contextmanager
-    def over(cls, model: nn.Module, inputs: Inputs) -> Iterator[Watched]:
-        """While open, what a pass of the model on these inputs shows; the stem once a shape."""
-        stems, key = _STEMS.setdefault(model, {}), (inputs.place, _shapes(inputs))
-        known = stems.get(key)
-        image = inputs.image
-        with watched(model) as places:
-            if known is not None:
-                yield cls(known, places)
-                return
-            with stem_watched(model, image) as stem:
-                yield cls(stem, places)
-        if not stem.drew:
-            stems[key] = stem
-
-    @property
-    def place(self) -> Placement | None:
-        """Where a detector put the pictures; None where none did."""
-        return self.places[-1] if self.places else None
-
-    def size(self, axes: InputAxes, image: Tensor) -> tuple[int, ...]:
-        """The sizes of what the network worked on, along the input's words of space."""
-        seen = self.place.seen if self.place is not None else None
-        return axes.size(image.shape) if seen is None else seen
-
-    def axes(self, model: nn.Module, inputs: Inputs) -> InputAxes:
-        """The axes of the image: what was said, what the stem saw, what is usual."""
-        return input_axes(inputs.image.shape, model, inputs.axes or self.stem.axes)
-
-
-_Signature = tuple[object, ...]
-_STEMS: WeakKeyDictionary[nn.Module, dict[_Signature, Stem]] = WeakKeyDictionary()
-_READ: WeakKeyDictionary[nn.Module, dict[_Signature, LayerReading]] = WeakKeyDictionary()
+_READ: WeakKeyDictionary[nn.Module, dict[Signature, LayerReading]] = WeakKeyDictionary()
 """What was asked of a network, which costs many passes, by the layer and the shapes."""
 
 
@@ -150,7 +105,7 @@ def read(
     activation = tapped.tap.activation
     layer = (tapped.name, tapped.call, tuple(activation.shape))
     stem = (seen.stem.axes, seen.stem.turned, seen.place)
-    key = (*layer, said_words, inputs.place, _shapes(inputs), stem)
+    key = (*layer, said_words, inputs.place, shapes(inputs), stem)
     known = _READ.setdefault(model, {})
     if key not in known:
         known[key] = _Reader(said_words, model, inputs, tapped, seen).read()
@@ -158,10 +113,48 @@ def read(
 
 
 def is_plain(
-    model: nn.Module, inputs: Inputs, tapped: Tapped, seen: Watched, layout: Layout
+    model: nn.Module,
+    inputs: Inputs,
+    layout: Layout,
+    seen: Watched,
+    shape: Sequence[int],
+    *,
+    weights: bool,
 ) -> bool:
-    """Whether `read` believes what the rules read there, and does not ask the network."""
-    return _Reader(Words(), model, inputs, tapped, seen).plain(layout, seen.axes(model, inputs))
+    """Whether nothing is there that is known to fool the rules, so that `read` believes them.
+
+    Args:
+        model: the network.
+        inputs: what it was given.
+        layout: what the rules read.
+        seen: what else was seen of the pass.
+        shape: that of what the layer gave.
+        weights: whether that is an attention's weights.
+    """
+    axes, stem, image = seen.axes(model, inputs), seen.stem, inputs.image
+    if inputs.place.inside is None:  # no list of pictures, which are one image's batch
+        floats = (one for one in inputs.tensors() if one.is_floating_point())
+        if sum(one.ndim >= image.ndim for one in floats) > 1:
+            return False
+    turned = stem.axes is None or stem.turned or stem.channel != axes.channel_axis
+    if seen.place is None and turned:
+        return False
+    if weights or _counts(layout.space, seen.size(axes, image), stem.grids):
+        return False
+    if stem.folded and shape[0] == inputs.batch:
+        return False  # frames that were folded into the batch stand elsewhere now
+    tokens = [axis for axis in layout.pattern.axes if axis.others or _is_grid(axis)]
+    if not tokens:
+        return True
+    known = type(model).__module__.startswith(_TRUSTED)  # row by row, as their stem gave them
+    return known and not stem.drew and layout.space in stem.grids
+
+
+def _counts(space: Sequence[int], size: Sequence[int], grids: Collection[tuple[int, ...]]) -> bool:
+    """Whether axes, all alike or ill fitting, may count tokens: as long as a grid has cells."""
+    if tuple(space) in grids or (len(set(space)) > 1 and stretch(space, size) < 0.1):
+        return False
+    return any(0 <= n - math.prod(grid) < FEW for grid in grids for n in space)
 
 
 def by_rules(
@@ -191,10 +184,6 @@ def by_rules(
     texts = (str(axis) for axis in inner.pattern.axes)
     text = " ".join(f"({group})" if one == "b" else one for one in texts)
     return bind(text, shape, axes, size, batch, kinds=inner.kinds)
-
-
-def _shapes(inputs: Inputs) -> _Signature:
-    return tuple((tuple(one.shape), one.dtype) for one in inputs.tensors())
 
 
 class _Reader:
@@ -227,7 +216,7 @@ class _Reader:
             ruled, error = self._ruled(axes), None
         except LayoutError as refused:
             ruled, error = None, refused
-        if layout != PROBE and ruled is not None and self.plain(ruled, axes):
+        if layout != PROBE and ruled is not None and self.plain(ruled):
             return LayerReading(ruled, axes, ToldLayout(str(ruled), "rules"), self.place)
         return self._asked(axes, ruled, error)
 
@@ -245,7 +234,7 @@ class _Reader:
         told = ToldLayout(str(found), "you")
         place = self.place
         moved = place is None and self.stem.given is not None and self.stem.axes is None
-        unsure = any(map(_is_grid, found.pattern.axes)) and not self.plain(found, axes)
+        unsure = any(map(_is_grid, found.pattern.axes)) and not self.plain(found)
         if moved or unsure:
             network = Network(self.model, self.inputs, self.name)
             reading = self._probed(network)
@@ -276,34 +265,10 @@ class _Reader:
             self.shape, size, self.name, self.modules, axes, self.inputs.batch, self.stem, grid
         )
 
-    def plain(self, layout: Layout, axes: InputAxes) -> bool:
+    def plain(self, layout: Layout) -> bool:
         """Whether nothing is there that is known to fool the rules."""
-        stem, image = self.stem, self.inputs.image
-        if self.inputs.place.inside is None:  # no list of pictures, which are one image's batch
-            floats = (one for one in self.inputs.tensors() if one.is_floating_point())
-            if sum(one.ndim >= image.ndim for one in floats) > 1:
-                return False
-        turned = stem.axes is None or stem.turned or stem.channel != axes.channel_axis
-        if self.place is None and turned:
-            return False
-        if are_weights(self.tapped.tap.activation) or self._counts(layout.space, axes):
-            return False
-        if stem.folded and self.shape[0] == self.inputs.batch:
-            return False  # frames that were folded into the batch stand elsewhere now
-        tokens = [axis for axis in layout.pattern.axes if axis.others or _is_grid(axis)]
-        return not tokens or self._plain_tokens(layout)
-
-    def _counts(self, space: Sequence[int], axes: InputAxes) -> bool:
-        """Whether axes, all alike or ill fitting, may count tokens: as long as a grid has cells."""
-        size = self.seen.size(axes, self.inputs.image)
-        if tuple(space) in self.stem.grids or (len(set(space)) > 1 and stretch(space, size) < 0.1):
-            return False
-        return any(0 <= n - math.prod(grid) < FEW for grid in self.stem.grids for n in space)
-
-    def _plain_tokens(self, layout: Layout) -> bool:
-        """Whether tokens stand row by row, as their patch embedding gave them."""
-        known = type(self.model).__module__.startswith(_TRUSTED)
-        return known and not self.stem.drew and layout.space in self.stem.grids
+        weights = are_weights(self.tapped.tap.activation)
+        return is_plain(self.model, self.inputs, layout, self.seen, self.shape, weights=weights)
 
     def _asked(
         self, axes: InputAxes, ruled: Layout | None, refused: LayoutError | None

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from gradcam_hooks.errors import LayoutError
 from gradcam_hooks.layout.evidence import is_position, outwards
-from gradcam_hooks.layout.reader import LayerReading, Watched, Words, by_rules, is_plain, read
+from gradcam_hooks.layout.reader import LayerReading, Words, by_rules, is_plain, read
 from gradcam_hooks.layout.reading import Layout
+from gradcam_hooks.layout.watching import Watched
 from gradcam_hooks.network.attending import Attending, are_weights
 from gradcam_hooks.network.half import unscaled
 from gradcam_hooks.network.hooking import entered, hooked
@@ -87,10 +88,13 @@ class Survey:
     Attributes:
         model, inputs: the same.
         output: what the model returned.
+        sliced: the modules of whose output another was given a part, such as the class token.
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs, *, gradients: bool) -> None:
         self.model, self.inputs = model, inputs
+        self.sliced: set[str] = set()
+        self._latest: tuple[str, Tensor] | None = None
         self._gradients = gradients
         self._modules = named(model)
         self._visits: dict[str, Visit] = {}
@@ -105,10 +109,17 @@ class Survey:
             torch.set_grad_enabled(gradients),
         ):
             self.output = inputs.copied().call(model)
+        self._latest = None
         self._axes = self._seen.axes(model, inputs)
 
     def _enter(self, name: str, args: object, kwargs: object) -> None:
         self._attending.running.append(name)
+        given = args[0] if isinstance(args, tuple) and args else None
+        if self._latest is not None and isinstance(given, Tensor):
+            latest, whole = self._latest
+            root = whole if whole._base is None else whole._base
+            if given.ndim < whole.ndim and given._base is root:
+                self.sliced.add(latest)
 
     def _leave(self, name: str, output: object) -> object:
         given = main_tensor(output)
@@ -122,6 +133,7 @@ class Survey:
             visit.output = f"{type(output).__name__} of {count} tensor{'s' * (count != 1)}"
             return None
         visit.output, visit.grid = tuple(given.shape), told_grid(output)
+        self._latest = name, given
         visit.real, visit.weights = given.is_floating_point(), weights
         if self._gradients and visit.real:
             visit.tap = Tap(given, "cut")
@@ -181,10 +193,11 @@ class Survey:
 
     def plain(self, visit: Visit) -> bool:
         """Whether an explanation believes what the rules read there."""
-        tapped = self.tapped(visit)
-        if visit.layout is None or tapped is None:
+        if visit.layout is None or isinstance(visit.output, str):
             return True
-        return is_plain(self.model, self.inputs, tapped, self._seen, visit.layout)
+        shape, seen = visit.output, self._seen
+        weights = visit.weights
+        return is_plain(self.model, self.inputs, visit.layout, seen, shape, weights=weights)
 
     def backward(self, score: Tensor) -> None:
         """Let the taps keep the gradients of a score, which no path may lead to."""

@@ -6,7 +6,7 @@ the network as it likes. Knows runs and methods; no finished map.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -17,14 +17,17 @@ from gradcam_hooks.layout.survey import reaches
 from gradcam_hooks.methods.registry import Found, Method, Rule
 from gradcam_hooks.methods.returned import checked_raws, checked_rule
 from gradcam_hooks.network.modules import describe
-from gradcam_hooks.runs.run import NoPath, Run
+from gradcam_hooks.runs.run import NoPath, Run, TappedLayer
 from gradcam_hooks.runs.samplers import Sampler
 
-__all__ = ["OnePosition", "check_reaches", "signed_maps"]
+__all__ = ["OnePosition", "signed_maps"]
 
 
 class OnePosition(NoPath):
     """The gradient comes, but to no more than one position; another way to run changes nothing."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(f"the gradient comes to one position of {describe(label)} only.")
 
 
 def signed_maps(
@@ -37,25 +40,27 @@ def signed_maps(
 ) -> tuple[Run, list[Tensor], Tensor]:
     """Each layer's signed maps, and whether its gradient was zero, ``(batch[, targets])``.
 
-    The run is the same, unless the method found other things than targets to make maps of.
+    The run is the same, unless the method found other things than targets to make maps of, or
+    of several layers one was to be taken.
 
     Args:
         row: the method.
         parameters: its own options.
         run: the run, with a path from the scores to the layers where the method asks for one.
         sampler: what asks a rule at several versions of the image; None to ask it once.
-        reach: whether it is an error that a gradient comes to one position only.
+        reach: whether of the layers the first is meant to more than one position of which a
+            gradient comes.
 
     Raises:
         NoPath: no path leads from the scores to a layer.
-        OnePosition: where ``reach`` is asked.
+        OnePosition: where ``reach`` is asked, and there is none.
     """
     if row.rule is not None:
         rule = _framewise(checked_rule(row.rule, parameters), run)
         if sampler is not None:
             return run, *_told_zero(sampler.raws(run, rule), run)
         if row.needs_gradients:
-            return run, *_by_gradients(rule, run, reach=reach)
+            return _by_gradients(rule, run, reach=reach)
         return run, *_by_activations(rule, run)
     assert row.procedure is not None  # a method has one or the other
     found = row.procedure(run, **parameters)
@@ -100,21 +105,22 @@ def _told_zero(raws: list[Tensor], run: Run) -> tuple[list[Tensor], Tensor]:
     return raws, zero
 
 
-def _by_gradients(rule: Rule, run: Run, *, reach: bool) -> tuple[list[Tensor], Tensor]:
+def _by_gradients(rule: Rule, run: Run, *, reach: bool) -> tuple[Run, list[Tensor], Tensor]:
     scores, passed = run.scores, run.passed
     if not scores.requires_grad:
         raise NoPath(run.lost())
     many = scores.ndim == 2
+    meant = list(run.layers)
 
     def use() -> list[tuple[Tensor, Tensor]]:
+        if reach:
+            meant[:] = [_reached(run, meant)]
         looked = []
         with torch.set_grad_enabled(passed.way == "graph"):
-            for layer in run.layers:
+            for layer in meant:
                 gradient = layer.gradient()
                 if gradient is None:
                     raise NoPath(run.lost())
-                if reach:
-                    check_reaches(layer.label, gradient, scores.ndim)
                 looked.append(_raw_map(rule, layer.activation(), gradient, scores.ndim))
         return looked
 
@@ -129,7 +135,19 @@ def _by_gradients(rule: Rule, run: Run, *, reach: bool) -> tuple[list[Tensor], T
             raw, zero = (torch.cat(part) for part in zip(*parts, strict=True))
             raws.append(raw.transpose(0, 1) if many else raw)
             zeros.append(zero.transpose(0, 1) if many else zero)
-    return raws, torch.stack(zeros).all(0)
+    return replace(run, layers=meant), raws, torch.stack(zeros).all(0)
+
+
+def _reached(run: Run, layers: Sequence[TappedLayer]) -> TappedLayer:
+    """The first to more than one position of which the gradient came."""
+    given = [(layer, layer.gradient()) for layer in layers]
+    found = [(layer, gradient) for layer, gradient in given if gradient is not None]
+    if not found:
+        raise NoPath(run.lost())
+    for layer, gradient in found:
+        if reaches(gradient, run.scores.ndim):
+            return layer
+    raise OnePosition(layers[0].label)
 
 
 def _by_activations(rule: Rule, run: Run) -> tuple[list[Tensor], Tensor]:
@@ -160,9 +178,3 @@ def _of_each(rule: Rule, activation: Tensor, gradient: Tensor) -> Tensor:
     except MethodError:  # vmap takes no rule that branches on a value, or that leaves torch
         maps = torch.stack([rule(activation, one) for one in gradient])
     return maps
-
-
-def check_reaches(label: str, gradient: Tensor, lead: int) -> None:
-    """Raise `OnePosition` where a gradient ``(*lead, channels, *space)`` comes to no more."""
-    if not reaches(gradient, lead):
-        raise OnePosition(f"the gradient comes to one position of {describe(label)} only.")

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from gradcam_hooks.errors import GradientError, LayerError, LayoutError, TargetError
 from gradcam_hooks.layout.input_axes import InputAxes
 from gradcam_hooks.layout.placement import Placement
-from gradcam_hooks.layout.reader import Watched, Words, read
+from gradcam_hooks.layout.reader import Words, read
+from gradcam_hooks.layout.watching import Watched
 from gradcam_hooks.network.along import Belonging
 from gradcam_hooks.network.half import unscaled
 from gradcam_hooks.network.hooks import Pass, Taps

@@ -132,10 +132,11 @@ def test_auto_passes_over_a_layer_of_which_one_position_matters() -> None:
         assert cam(images()).layers == ("conv",)
         assert cam(images()).layers == ("conv",)
         handle.remove()
-    # one to see what is spatial, one for mix, one to see where gradients go, one for conv; then
-    # the layer is known
-    assert len(runs) == 5
+    # one to see what is spatial, and that the head is given a part of mix; one for both; then the
+    # layer is known
+    assert len(runs) == 3
     assert gh.layers(net, images()).recommended == "conv"
+    assert gh.explain(net, images(), sampler=gh.Noise(samples=2)).layers == ("conv",)
 
 
 def test_auto_on_a_network_without_space_is_an_error() -> None:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from gradcam_hooks.errors import InputError, LayoutError
 from gradcam_hooks.layout.factors import AxisReading
-from gradcam_hooks.layout.reader import LayerReading, Watched, Words, read
+from gradcam_hooks.layout.reader import LayerReading, Words, read
+from gradcam_hooks.layout.watching import Watched
 from gradcam_hooks.network.hooks import Tapped, Taps
 from gradcam_hooks.network.inputs import Inputs
 from gradcam_hooks.network.state import untouched
