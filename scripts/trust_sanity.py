@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from trust_faithful import sure_shapes
-from trust_grids import Plan, trained
+from trust_grids import Plan, photographed, trained
 from trust_networks import Staged
 from trust_pictures import CLASSES
 from trust_units import Found, Unit, seed_of
@@ -34,10 +34,17 @@ COSTS = ("forward images", "backward passes", "milliseconds", "MiB")
 _STEPS, _NOISY = 4, 4
 """How many steps of the cascade are explained, and noisy versions of each image."""
 
+_SLOW = ("integratedgradcam", "smoothgradcam++")
+"""Of the large network these are left out, which are asked some twenty times."""
+
 
 def sanity_units(plan: Plan, seeds: tuple[int, ...], counts: tuple[int, int]) -> list[Unit]:
     """The units of T5; ``counts`` of pictures, and of how many dear ways are asked."""
     found = []
+    if plan.real[0]:
+        key = f"T5 real seed={seeds[0]} {plan.real[0]} {','.join(plan.methods)}"
+        work = partial(_on_photographs, plan, seeds[0])
+        found.append(Unit("T5", "real last", seeds[0], key, work))
     for kind in plan.kinds:
         for seed in seeds:
             key = f"seed={seed} {counts} {plan.epochs} {','.join(plan.methods)}"
@@ -51,23 +58,33 @@ def sanity_units(plan: Plan, seeds: tuple[int, ...], counts: tuple[int, int]) ->
 
 def _measured(plan: Plan, kind: str, seed: int, counts: tuple[int, int]) -> Found:
     net = trained(plan, kind, seed)
+    shuffled = trained(plan, kind, seed, shuffled=True)
     images, classes = sure_shapes(net, counts[0], seed)
-    chance = random.Random(seed_of("others", seed))
-    others = [chance.choice([one for one in range(CLASSES) if one != own]) for own in classes]
+    others = _others(classes, CLASSES, seed)
     found = Found()
     for way in ways(plan.methods):
         count = counts[1] if way.dear else counts[0]
-        if not count:
-            continue
-        asked = _Asked(way, images[:count], classes[:count], others[:count], seed)
-        try:
-            values = asked.measured(plan, kind, net)
-        except _NoMapError as none:
-            found.missing[way.name] = str(none)
-            continue
-        for measure, numbers in values.items():
-            found.add(measure, way.name, numbers.values.tolist(), counts[0])
+        if count:
+            asked = _Asked(way, images[:count], classes[:count], others[:count], seed)
+            asked.add_to(found, counts[0], net, shuffled)
     return found
+
+
+def _on_photographs(plan: Plan, seed: int) -> Found:
+    """Ours, less the dear ones, on the large network; there is none that learned other labels."""
+    net, images, classes, sure = photographed(plan.real[0])
+    found = Found(about={"sure": sure})
+    for way in ways(plan.methods, peers=False):
+        if not way.dear and way.method not in _SLOW:
+            asked = _Asked(way, images, classes, _others(classes, 1000, seed), seed)
+            asked.add_to(found, len(images), net)
+    return found
+
+
+def _others(classes: list[int], count: int, seed: int) -> list[int]:
+    """Of so many classes another than each."""
+    chance = random.Random(seed_of("others", seed))
+    return [chance.choice([one for one in range(count) if one != own]) for own in classes]
 
 
 class _NoMapError(Exception):
@@ -93,7 +110,17 @@ class _Asked:
             raise _NoMapError(found)
         return found
 
-    def measured(self, plan: Plan, kind: str, net: Staged) -> dict[str, metrics.Measured]:
+    def add_to(self, found: Found, count: int, net: Staged, shuffled: Staged | None = None) -> None:
+        """What is measured of it, of so many pictures; or why it gives no map."""
+        try:
+            values = self._measured(net, shuffled)
+        except _NoMapError as none:
+            found.missing[self.way.name] = str(none)
+            return
+        for measure, numbers in values.items():
+            found.add(measure, self.way.name, numbers.values.tolist(), count)
+
+    def _measured(self, net: Staged, shuffled: Staged | None) -> dict[str, metrics.Measured]:
         """Every number but the costs."""
         own = self.maps(net)
         noisy = [self._near(number) for number in range(_NOISY)]
@@ -106,12 +133,12 @@ class _Asked:
                 assert isinstance(changed, Staged)  # a copy of the network
                 plain.append(self.maps(changed))
                 smooth.append(torch.stack([self.maps(changed, one) for one in noisy]))
-        shuffled = trained(plan, kind, self.seed, shuffled=True)
+        other = {} if shuffled is None else {"shuffled labels": [self.maps(shuffled)]}
         return {
             "eMPRT": metrics.emprt(own, plain[-1]),
             "sMPRT": metrics.smprt(quiet, smooth),
             "MPRT": metrics.mprt(own, plain),
-            "shuffled labels": metrics.mprt(own, [self.maps(shuffled)]),
+            **{measure: metrics.mprt(own, maps) for measure, maps in other.items()},
             "random logit": metrics.random_logit(own, self.maps(net, classes=self.others)),
             "max-sensitivity": metrics.max_sensitivity(
                 partial(self.maps, net), self.images, own, samples=3
