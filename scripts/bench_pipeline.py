@@ -196,5 +196,5 @@ def staged(job: Job, paths: Sequence[Path], out: Path) -> dict[str, float]:
             (task, one.picture.image, result.on((one.picture,)))
             for task, one, result in zip(tasks, ready, results, strict=True)
         ]
-        stage("draw and write", lambda: [draw(folder, *one, job.style) for one in drawn])
+        stage("draw and write", lambda: [draw(folder.write, *one, job.style) for one in drawn])
     return stages

@@ -28,7 +28,7 @@ import torch
 from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import ImageError, InputError
 
-__all__ = ["ReaderLostError", "auto_workers", "fed"]
+__all__ = ["ReaderLostError", "auto_workers", "fed", "pickled"]
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
@@ -236,7 +236,11 @@ def _end_with(parent: Any) -> None:
 
 def _packed(source: object) -> bytes:
     """What a worker reads of a source, or the error, in bytes: in shared memory room is scarce."""
-    found = _attempt(_READ[0], source)
+    return pickled(_attempt(_READ[0], source))
+
+
+def pickled(found: object) -> bytes:
+    """What was found, or the error, in bytes to be read back; else an error with words of it."""
     try:
         packed = pickle.dumps(found, protocol=pickle.HIGHEST_PROTOCOL)
         if isinstance(found, Exception):

@@ -1,28 +1,37 @@
-"""A data set through a real Ray: rows equal to the command's records, whatever dies on the way."""
+"""A data set through a real Ray: rows equal to the command's records, though a worker dies."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import os
+import pickle
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import gradcam_hooks as gh
-from gradcam_hooks.apps.batch import Series
-from gradcam_hooks.apps.batch.records import Record
+from gradcam_hooks.apps.batch import Job, Series
+from gradcam_hooks.apps.batch.outcomes import failed, packed
+from gradcam_hooks.apps.batch.plan import Task
+from gradcam_hooks.apps.batch.series import Chunks, Elsewhere
+from gradcam_hooks.apps.cli import app
+from gradcam_hooks.apps.cluster import remote
 from gradcam_hooks.apps.cluster.worker import COLUMNS, Asked, Worker
-from tests.support.runs_on_disk import noise, small_job
+from gradcam_hooks.stream.feed import pickled
+from tests.support.rows import said, same
+from tests.support.runs_on_disk import contents, noise, small_job
 
 ROOT = Path(gh.__file__).parents[1]
+RAY = importlib.util.find_spec("ray") is not None
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None,
-    reason="Ray is not installed: pip install 'gradcam-hooks[cluster]'",
+needs_ray = pytest.mark.skipif(
+    not RAY, reason="Ray is not installed: pip install 'gradcam-hooks[cluster]'"
 )
 
 ROWS = """
@@ -58,6 +67,7 @@ ray.shutdown()
 """
 
 
+@needs_ray
 def test_rows_are_the_command_s_records_though_a_worker_dies(tmp_path):
     pictures = [noise(tmp_path / "in" / f"{i}.png", i) for i in range(6)]
     pictures[2].write_bytes(b"no picture")
@@ -76,11 +86,7 @@ def test_rows_are_the_command_s_records_though_a_worker_dies(tmp_path):
     for record in records:
         row = rows[Path(record.file).name]
         if record.error is None:
-            wanted = said(record)
-            numbers = {name: one for name, one in wanted.items() if isinstance(one, float)}
-            assert {name: row[name] for name in numbers} == pytest.approx(numbers, rel=1e-4)
-            others = wanted.keys() - numbers.keys()
-            assert {name: row[name] for name in others} == {name: wanted[name] for name in others}
+            same(row, said(record))
             assert (row["map"], row["map_shape"]) == (4 * 32 * 40, [32, 40])
         else:
             assert "no picture that Pillow knows" in row["error"]
@@ -88,6 +94,91 @@ def test_rows_are_the_command_s_records_though_a_worker_dies(tmp_path):
     assert "the workers need 9 CPUs and 1 for Ray's own work" in told["FEW"]
 
 
+@needs_ray
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--cluster", "127.0.0.1:9"], "nobody answers at '127.0.0.1:9'"),
+        (["--cluster", "my-machine"], "--cluster is auto, or the address of a Ray cluster's head"),
+        (["--cluster", "auto", "--device", "cuda:1"], "the GPU that Ray gives it"),
+        (["--cluster", "auto", "--workers", "0"], "--workers, with --cluster, is a whole number"),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused_before_anything_is_loaded(more, told, tmp_path):
+    picture = noise(tmp_path / "a.png")
+    given = ["explain", str(picture), "--model", "nothing", "--out", str(tmp_path / "out"), *more]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    given = ["explain", str(noise(tmp_path / "a.png")), "--model", "x", "--cluster", "auto"]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 2
+    assert "pip install 'gradcam-hooks[cluster]'" in done.stderr
+
+
+class OwnError(Exception):
+    """One that cannot be read back."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+def test_what_the_network_raised_can_be_sent_in_the_same_words():
+    outcome = failed(OwnError(1, 2), (3, 4, 5))
+    sent = packed(outcome)
+    assert sent.reason == outcome.reason == "the network fails on it: OwnError: 1 and 2"
+    assert pickle.loads(pickled(sent)) == sent
+    assert str(sent.raised(Path("a.png"))) == str(outcome.raised(Path("a.png")))
+
+
+@needs_ray
+def test_a_folder_by_way_of_a_worker_is_the_command_s_to_the_byte(tmp_path, monkeypatch):
+    """And one that has made another network, or does not see the pictures, says so."""
+    pictures = [noise(tmp_path / "in" / f"{i}.png", i) for i in range(5)]
+    pictures[1].write_bytes(b"no picture")
+    monkeypatch.chdir(tmp_path)  # which a worker changes
+    near = Series(small_job(), pictures, tmp_path / "near").go(batch_size=2)
+    far = Series(small_job(), pictures, tmp_path / "far")
+    assert far.go(batch_size=2, elsewhere=by_a_worker(small_job(), tmp_path)) == near
+    assert contents(tmp_path / "far") == contents(tmp_path / "near")
+    other = Series(small_job(), pictures, tmp_path / "other")
+    with pytest.raises(gh.ModelError, match="has made another network of the same words"):
+        other.go(elsewhere=by_a_worker(small_job(target=1), tmp_path))
+    other = Series(small_job(layer="x"), pictures, tmp_path / "other")
+    with pytest.raises(gh.LayerNotFound, match="no layer 'x'"):
+        other.go(elsewhere=by_a_worker(small_job(layer="x"), tmp_path))
+    with pytest.raises(gh.ModelError, match="all machines need the same folders"):
+        other.go(elsewhere=by_a_worker(small_job(layer="x"), tmp_path / "nowhere"))
+    assert not (tmp_path / "other").exists()
+    last = Series(small_job(), pictures[3:], tmp_path / "last")
+    pictures[4].unlink()
+    records = last.go(elsewhere=by_a_worker(small_job(), tmp_path))
+    assert [record.error is None for record in records] == [True, False]
+    assert "all machines need the same pictures under the same paths" in str(records[1].error)
+
+
+def by_a_worker(job: Job, home: Path) -> Elsewhere:
+    """What Ray does with a worker, without Ray."""
+
+    def elsewhere(tasks: Sequence[Task], size: int, fingerprint: str) -> Chunks:
+        arrow = pytest.importorskip("pyarrow")
+        asked = remote.Asked(lambda device: job, "cpu", size, 10**8, fingerprint, home)
+        worker = remote.Worker(asked)
+        for start in reversed(range(0, len(tasks), size)):
+            numbers = list(range(start, min(start + size, len(tasks))))
+            blobs = [pickle.dumps(tasks[number]) for number in numbers]
+            rows = worker(arrow.table({"number": numbers, "task": blobs}))
+            yield remote.outcomes_of(rows, tasks)
+
+    return elsewhere
+
+
+@needs_ray
 def test_a_batch_of_rows_is_a_batch_of_the_command_s_to_the_bit(tmp_path):
     """And where it has no column of pictures, that is said."""
     arrow = pytest.importorskip("pyarrow")
@@ -110,7 +201,3 @@ def test_a_batch_of_rows_is_a_batch_of_the_command_s_to_the_bit(tmp_path):
             assert row["map"] is row["score"] is None
     with pytest.raises(gh.InputError, match=r"there is none 'bytes'; there are path"):
         worker(arrow.table({"path": ["a"]}))
-
-
-def said(record: Record) -> dict[str, object]:
-    return {name: getattr(record, name) for name in COLUMNS}

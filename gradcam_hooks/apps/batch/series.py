@@ -9,36 +9,29 @@ again. This file knows no terminal: it hands each record to a callback.
 from __future__ import annotations
 
 import itertools
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
-import torch
-from torch import Tensor
-
-from gradcam_hooks.apps.batch.drawn import draw
+from gradcam_hooks.apps.batch.explaining import explaining
 from gradcam_hooks.apps.batch.folder import Folder
 from gradcam_hooks.apps.batch.job import Job
+from gradcam_hooks.apps.batch.outcomes import Broken, Explained, Failed, Outcome, Packed, undrawn
 from gradcam_hooks.apps.batch.plan import Task, plan_of, sizes_of
-from gradcam_hooks.apps.batch.reading import Ready
-from gradcam_hooks.apps.batch.records import Record, record_of_all
+from gradcam_hooks.apps.batch.records import Record
 from gradcam_hooks.apps.batch.results import RESULTS, Results
 from gradcam_hooks.apps.batch.truths import judged
 from gradcam_hooks.checks import check_count
 from gradcam_hooks.defaults import MAX_PIXELS
-from gradcam_hooks.errors import GradCamHooksError, InputError, ModelError
-from gradcam_hooks.explainers import Explainer
-from gradcam_hooks.images.volumes import ScanPicture, is_scan
-from gradcam_hooks.results.comparison import Comparison
-from gradcam_hooks.results.explanation import Explanation
-from gradcam_hooks.stream.batches import Batches, fatal_for
+from gradcam_hooks.errors import InputError
+from gradcam_hooks.images.volumes import is_scan
 from gradcam_hooks.stream.feed import auto_workers, fed
 
-__all__ = ["ALWAYS", "Series"]
+__all__ = ["ALWAYS", "Chunks", "Elsewhere", "Series"]
 
 _DRAWERS = 2
 """Pictures drawn at once; drawing takes 90 bytes a pixel, which is why there are few."""
@@ -46,17 +39,17 @@ _DRAWERS = 2
 _AHEAD = 2
 """Batches that are read ahead of the network."""
 
-_LARGE = 12_000_000
-"""Pixels from which on pictures are drawn one after the other."""
-
 ALWAYS = (RESULTS, "report.html")
 """What every run writes, beside the files of its pictures."""
 
 _Due = Record | Future[Record]
 """A record, or one that comes when its picture is drawn."""
 
-_Answer = Explanation | Comparison | Exception
-"""What came of one picture: how it is explained, in one way or several; or what was raised."""
+Chunks: TypeAlias = Generator[list[tuple[Task, Outcome]], None, None]
+"""What came of pictures, some at a time, each once."""
+
+Elsewhere: TypeAlias = Callable[[Sequence[Task], int, str], Chunks]
+"""Has pictures read and explained, so many at once, by the job of this fingerprint."""
 
 
 class Series:
@@ -105,7 +98,6 @@ class Series:
         self._results = Results(self.folder)
         self._print = fingerprint or job.fingerprint()
         self._max_pixels = max_pixels
-        self._one_large = threading.Lock()
         self._begun = False
         self._look()
 
@@ -133,6 +125,7 @@ class Series:
         batch_size: int = 8,
         workers: int | None = None,
         progress: Callable[[Record], None] | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> list[Record]:
         """Do what is still to do, and write the results.
 
@@ -146,6 +139,7 @@ class Series:
             workers: processes that read pictures; 0 for threads of this one, None for as many as
                 this machine has use for.
             progress: called with each new record.
+            elsewhere: has the pictures read and explained, where that is not to be done here.
 
         Returns:
             The records of all pictures, in their order, those kept from earlier runs included.
@@ -162,15 +156,17 @@ class Series:
                 self._look()
             self.folder.check([*self._plan.names(), *ALWAYS])
             try:
-                self._go(batch_size, workers, progress)
+                if elsewhere is None:
+                    chunks = self._here(batch_size, workers)
+                else:
+                    chunks = elsewhere(self._todo, batch_size, self._print)
+                self._go(chunks, progress)
             finally:
                 if self._begun:
                     self._results.finish(self.all().values())
         return [self._records[task.place] for task in self._plan.tasks]
 
-    def _go(
-        self, batch_size: int, workers: int | None, progress: Callable[[Record], None] | None
-    ) -> None:
+    def _go(self, chunks: Chunks, progress: Callable[[Record], None] | None) -> None:
         # A batch's records wait until the next batch went through the network, and broken ones
         # until it is clear that the job itself is sound.
         waiting: deque[deque[_Due]] = deque()
@@ -184,34 +180,56 @@ class Series:
                 waiting.popleft()
                 self._results.sync()
 
-        if self.job.target == "on":  # each picture has as many as it has
-            batch_size = 1
-        with self._opened() as opened, self._read(batch_size, workers) as read, _pool() as pool:
-            batches = Batches(
-                lambda inputs, rows: self._attempt(opened, inputs, [ready[row] for row in rows]),
-                batch_size,
-                fatal_for(self.job.target),
-            )
+        with closing(chunks), _pool() as pool:
             try:
-                while chunk := list(itertools.islice(read, batch_size)):
-                    ready = [one for _, one in chunk if isinstance(one, Ready)]
-                    explained = iter(self._explain(batches if opened else None, ready))
-                    if ready:
-                        self._begin()
-                    self._touch(ready)
-                    waiting.append(deque())
-                    for task, one in chunk:
-                        waiting[-1].append(
-                            pool.submit(self._draw, one, next(explained))
-                            if isinstance(one, Ready)
-                            else self._failed(task, str(one))
-                        )
+                for chunk in chunks:
+                    self._sound(chunk)
+                    waiting.append(deque(self._due(pool, *one) for one in chunk))
                     settle(1)
                 self._begin()
                 settle(0)
             except BaseException:
                 self._save(itertools.chain(*waiting))
                 raise
+
+    def _here(self, batch_size: int, workers: int | None) -> Chunks:
+        """What comes of the pictures that are still to be done, by this process, in order."""
+        if workers is None:
+            # A scan is large, and read faster than it is sent from one process to another.
+            scans = any(is_scan(task.path) for task in self._todo)
+            workers = 0 if scans else auto_workers(len(self._todo))
+        if self.job.target == "on":  # each picture has as many as it has
+            batch_size = 1
+        reading = self.job.reading(self._max_pixels)
+        with explaining(self.job, batch_size) as explain:
+            read = fed(self._todo, reading, ahead=_AHEAD * batch_size, workers=workers)
+            with closing(read):
+                while chunk := list(itertools.islice(read, batch_size)):
+                    found = explain([one for _, one in chunk])
+                    yield [(task, one) for (task, _), one in zip(chunk, found, strict=True)]
+
+    def _sound(self, chunk: Sequence[tuple[Task, Outcome]]) -> None:
+        """From the first picture on that the network answered the run has begun.
+
+        Raises:
+            GradCamHooksError: it fails on all of the first ones.
+        """
+        ran = [(task, one) for task, one in chunk if not isinstance(one, Broken)]
+        failed = [(task, one) for task, one in ran if isinstance(one, Failed)]
+        if failed and len(failed) == len(ran) and not self._begun:
+            task, first = failed[0]
+            raise first.raised(task.path)
+        if ran:
+            self._begin()
+        for task, _ in ran:  # what is known of these is true no longer
+            self._known.pop(task.place, None)
+            self._results.touch(task.place)
+
+    def _due(self, pool: ThreadPoolExecutor, task: Task, outcome: Outcome) -> _Due:
+        if isinstance(outcome, Broken | Failed):
+            return self._failed(task, outcome.reason)
+        self.notes.update(dict.fromkeys(outcome.notes))
+        return pool.submit(self._written, task, outcome)
 
     def _put(self, due: _Due) -> Record:
         record = due.result() if isinstance(due, Future) else due
@@ -224,22 +242,6 @@ class Series:
         for due in waiting if self._begun else ():
             with suppress(Exception):  # what stopped the run may stop this as well
                 self._put(due)
-
-    @contextmanager
-    def _read(
-        self, batch_size: int, workers: int | None
-    ) -> Iterator[Iterator[tuple[Task, Ready | Exception]]]:
-        """The pictures that are still to be done, read ahead."""
-        if workers is None:
-            # A scan is large, and read faster than it is sent from one process to another.
-            scans = any(is_scan(task.path) for task in self._todo)
-            workers = 0 if scans else auto_workers(len(self._todo))
-        reading = self.job.reading(self._max_pixels)
-        read = fed(self._todo, reading, ahead=_AHEAD * batch_size, workers=workers)
-        try:
-            yield read
-        finally:
-            read.close()
 
     def all(self) -> dict[str, Record]:
         """What is known of every picture of the folder by now, by its place.
@@ -269,16 +271,6 @@ class Series:
             for record in self.all().values()
         ]
 
-    def _touch(self, ready: Iterable[Ready]) -> None:
-        """What is known of these is true no longer."""
-        for one in ready:
-            self._known.pop(one.task.place, None)
-            self._results.touch(one.task.place)
-
-    def _opened(self) -> AbstractContextManager[Explainer | None]:
-        """The explainer that serves all pictures; none where methods are compared."""
-        return nullcontext() if self.job.compares else self.job.explainer()
-
     def _begin(self) -> None:
         if not self._begun:
             self.folder.claim([*self._plan.names(), *ALWAYS], self._plan.root)
@@ -303,72 +295,17 @@ class Series:
         )
         return self._judged(failed)
 
-    def _explain(self, batches: Batches | None, ready: Sequence[Ready]) -> list[_Answer]:
-        """The explanation of each picture, or what the network raised at it alone."""
-        if not ready:
-            return []
-        found: list[_Answer] = (
-            [self._compare(one) for one in ready]
-            if batches is None
-            else [*batches([one.pixels for one in ready])]
-        )
-        failure = found[0]
-        never = not self._begun and all(isinstance(one, Exception) for one in found)
-        if isinstance(failure, Exception) and never:
-            if isinstance(failure, GradCamHooksError):
-                raise failure
-            shape = (1, *ready[0].pixels.shape)
-            raise ModelError(
-                f"the network fails on '{ready[0].task.path}' as an input of shape {shape}: "
-                f"{type(failure).__name__}: {failure}"
-            ) from failure
-        return found
-
-    def _attempt(
-        self, opened: Explainer | None, inputs: Tensor, ready: Sequence[Ready]
-    ) -> Explanation:
-        assert opened is not None  # where methods are compared there are no batches
-        like = next(self.job.loaded.model.parameters(), torch.empty(0))
-        explanation = opened(inputs.to(like), target=self.job.target)
-        if self.job.check:
-            explanation = explanation.check().explanation
-        told = (words for one in ready for words in one.told)
-        self.notes.update(dict.fromkeys((*explanation.notes, *told)))
-        return explanation.on(tuple(one.picture for one in ready))
-
-    def _compare(self, ready: Ready) -> Comparison | Exception:
+    def _written(self, task: Task, outcome: Explained | Packed) -> Record:
         try:
-            picture = ready.picture
-            return self.job.compare(
-                picture.scan if isinstance(picture, ScanPicture) else picture.image
-            )
-        except GradCamHooksError:
-            raise  # no method at all can explain this network
-        except Exception as error:  # the network is the user's code
-            return error.with_traceback(None)
-
-    def _draw(self, ready: Ready, explained: _Answer) -> Record:
-        task = ready.task
-        if isinstance(explained, GradCamHooksError):
-            return self._failed(task, str(explained))
-        if isinstance(explained, Exception):
-            return self._failed(
-                task, f"the network fails on it: {type(explained).__name__}: {explained}"
-            )
-        large = ready.picture.image.width * ready.picture.image.height > _LARGE
-        try:
-            with self._one_large if large else nullcontext():
-                every = draw(self.folder, task, ready.picture.image, explained, self.job.style)
-            record = record_of_all(every)
+            record = outcome.put(self.folder.write)
         except InputError:
             raise  # the maps have no height and width, which is no picture's fault
         except Exception as error:  # no space, no memory, a name that is too long
-            return self._failed(task, f"its overlay cannot be drawn: {error}")
+            return self._failed(task, undrawn(error).reason)
         done = replace(
             record,
             file=str(task.path),
             overlay=task.overlay,
-            geometry=ready.geometry,
             run=self._print,
             stamp=task.stamp,
             place=task.place,

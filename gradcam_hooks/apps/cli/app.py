@@ -19,12 +19,11 @@ from gradcam_hooks.apps.cli.audits import audit
 from gradcam_hooks.apps.cli.evaluations import evaluate
 from gradcam_hooks.apps.cli.running import (
     Told,
+    Words,
     chosen_pictures,
     explain_all,
-    job_of,
-    jobs_of,
     loaded_model,
-    loaded_models,
+    placed,
 )
 from gradcam_hooks.apps.cli.terminal import (
     debugging,
@@ -119,6 +118,7 @@ def explain(
     truth: flags.Truth = None,
     batch_size: flags.BatchSize = 8,
     workers: flags.Workers = None,
+    cluster: flags.Cluster = None,
     out: flags.Out = _RESULTS,
     force: flags.Force = False,
     colormap: overlays.Colormap = DEFAULT_COLORMAP,
@@ -138,15 +138,16 @@ def explain(
         pictures, truths = chosen_pictures(paths, image_dir, truth, out)
         name, asked = options.read_model(model, weights), read_target(target)
         networks = options.read_networks(name, weights, against, against_model)
-        loaded = loaded_models(networks, model_args, num_classes, labels, trust_pickle, device)
         how: dict[str, Any] = {"multi_label": multi_label, "fuse": fuse, "check": check}
         how |= {"image_format": image_format, "max_side": max_side or None}
         how |= {"style": options.read_style(alpha, opacity, colormap, caption=caption)}
         how |= {"view": options.read_view(window, slice)}
-        job = job_of(loaded, layer, asked, method, output, option, how)
-        jobs = jobs_of(job, loaded, preprocess, fit, size, mean, std)
-        told, pace = Told(quiet=quiet, json=json), {"batch_size": batch_size, "workers": workers}
-        explain_all(jobs, pictures, out, max_pixels, told, pace, again=force, truths=truths)
+        about = (model_args, num_classes, labels, trust_pickle)
+        prepared = (preprocess, fit, size, mean, std)
+        words = Words(networks, about, layer, asked, method, output, option, how, prepared)
+        jobs, paces = placed(words, device, batch_size, workers, cluster, max_pixels)
+        told = Told(quiet=quiet, json=json)
+        explain_all(jobs, pictures, out, max_pixels, told, paces, again=force, truths=truths)
 
 
 app.command()(audit)

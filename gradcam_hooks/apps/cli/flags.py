@@ -291,10 +291,19 @@ BatchSize: TypeAlias = Annotated[
 Workers: TypeAlias = Annotated[
     int | None,
     typer.Option(
-        help="Processes that read pictures ahead of the network; 0 for threads of this one. Left "
-        "out: as many as this machine has use for.",
+        help="Processes that read pictures ahead of the network; 0 for threads of this one. With "
+        "--cluster, those that hold the network. Left out: as many as there is use for.",
         metavar="N",
         min=0,
+        rich_help_panel=PICTURES,
+    ),
+]
+Cluster: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Explain on the machines of a Ray cluster: the address of its head, or auto for the "
+        "one that this machine is of, or this machine alone. It needs Ray.",
+        metavar="auto|ADDRESS",
         rich_help_panel=PICTURES,
     ),
 ]

@@ -13,13 +13,16 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from gradcam_hooks.apps.cli.terminal import bar, note, say, show_broken, show_records
+from gradcam_hooks.checks import check_count
+from gradcam_hooks.errors import InputError
 
 if TYPE_CHECKING:
     from gradcam_hooks.apps.batch import Series
@@ -31,12 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Told",
+    "Words",
     "chosen_pictures",
     "explain_all",
-    "job_of",
-    "jobs_of",
     "loaded_model",
     "loaded_models",
+    "placed",
 ]
 
 
@@ -111,38 +114,105 @@ def loaded_models(
     }
 
 
-def job_of(
-    networks: Mapping[str, LoadedModel],
-    layers: list[str] | None,
-    target: Target,
-    method: str,
-    output: str | None,
-    option: list[str] | None,
-    how: Mapping[str, Any],
-) -> Job:
-    """The job for the first of the networks, by the user's words; the rest is as `Job` takes it."""
-    from gradcam_hooks.apps.batch.job import Job
-    from gradcam_hooks.apps.cli import options
+@dataclass(frozen=True)
+class Words:
+    """What a user said of networks and maps; jobs are made of it, here or on another machine.
 
-    return Job(
-        next(iter(networks.values())),
-        "auto" if not layers else layers[0] if len(layers) == 1 else tuple(layers),
-        target,
-        options.read_methods(method),
-        output=options.read_output(output),
-        options=options.read_options(option),
-        **how,
-    )
+    Attributes:
+        networks: the name and the weights of each network, as `read_networks` gives them.
+        about: the rest that is said of all of them, as `loaded_model` takes it, but the device.
+        layers: as the flag gives them.
+        target: what is explained.
+        method: as the flag gives it.
+        output: as the flag gives it.
+        option: as the flag gives it.
+        how: the rest, as `Job` takes it.
+        preprocess: as `read_preprocess` takes it.
+    """
+
+    networks: Mapping[str, tuple[str, str | None]]
+    about: tuple[list[str] | None, int | None, str | None, bool]
+    layers: list[str] | None
+    target: Target
+    method: str
+    output: str | None
+    option: list[str] | None
+    how: Mapping[str, Any]
+    preprocess: tuple[Any, ...]
+
+    def jobs(self, device: str) -> dict[str, Job]:
+        """The job of each network, with its own preprocessing, by what sets it apart."""
+        loaded = loaded_models(self.networks, *self.about, device=device)
+        return {title: self._of(one) for title, one in loaded.items()}
+
+    def job(self, title: str, device: str) -> Job:
+        """The job of one network."""
+        name, weights = self.networks[title]
+        return self._of(loaded_model(name, weights, *self.about, device=device))
+
+    def _of(self, loaded: LoadedModel) -> Job:
+        from gradcam_hooks.apps.batch.job import Job
+        from gradcam_hooks.apps.cli import options
+
+        layers = self.layers
+        return Job(
+            loaded,
+            "auto" if not layers else layers[0] if len(layers) == 1 else tuple(layers),
+            self.target,
+            options.read_methods(self.method),
+            preprocess=options.read_preprocess(loaded, *self.preprocess),
+            output=options.read_output(self.output),
+            options=options.read_options(self.option),
+            **self.how,
+        )
 
 
-def jobs_of(job: Job, networks: Mapping[str, LoadedModel], *words: Any) -> dict[str, Job]:
-    """The same job for each network, with its own preprocessing; as `read_preprocess` takes it."""
-    from gradcam_hooks.apps.cli.options import read_preprocess
+def placed(
+    words: Words,
+    device: str,
+    batch_size: int,
+    workers: int | None,
+    cluster: str | None,
+    most: int,
+) -> tuple[dict[str, Job], dict[str, Mapping[str, Any]]]:
+    """The job of each network, and how its pictures are explained: here, or on a cluster.
 
-    return {
-        title: replace(job, loaded=one, preprocess=read_preprocess(one, *words))
-        for title, one in networks.items()
+    Args:
+        words: what was said of networks and maps.
+        device: as the flag gives it.
+        batch_size: as the flag gives it.
+        workers: processes that read pictures; of a cluster, those that hold a network.
+        cluster: the address of a cluster; None for here.
+        most: pixels of a picture at most.
+
+    Raises:
+        ImportError: Ray is not installed.
+        InputError, DeviceError: nobody answers at the address, or it does not go with the rest.
+        GradCamHooksError: as `loaded_model`.
+    """
+    if cluster is None:
+        pace: Mapping[str, Any] = {"batch_size": batch_size, "workers": workers}
+        return words.jobs(device), dict.fromkeys(words.networks, pace)
+    from gradcam_hooks.apps.cluster.machines import check_address
+    from gradcam_hooks.apps.cluster.remote import Remote, check_device
+
+    check_device(device)
+    if workers is not None:
+        check_count(workers, "--workers, with --cluster,", error=InputError)
+    check_address(cluster)
+    makes = {title: partial(_made, words, title, most) for title in words.networks}
+    far = {title: Remote(make, cluster, device, workers, most) for title, make in makes.items()}
+    return words.jobs("cpu"), {
+        title: {"batch_size": batch_size, "elsewhere": one} for title, one in far.items()
     }
+
+
+def _made(words: Words, title: str, most: int, device: str) -> Job:
+    """On a worker: the job of one network."""
+    from gradcam_hooks.apps.cli.options import allow_pixels
+
+    allow_pixels(most)
+    return words.job(title, device)
 
 
 def explain_all(
@@ -151,7 +221,7 @@ def explain_all(
     out: Path,
     most: int,
     told: Told,
-    pace: Mapping[str, Any],
+    pace: Mapping[str, Mapping[str, Any]],
     **about: Any,
 ) -> None:
     """Do the run, write its report, and end with the status that says what came of it.
@@ -162,7 +232,7 @@ def explain_all(
         out: the folder that was named.
         most: pixels of a picture at most.
         told: what is printed.
-        pace: the batch size and the workers, as `Series.go` takes them.
+        pace: how each network's pictures are explained, as `Series.go` takes it.
         about: as `Series` takes it.
     """
     from gradcam_hooks.apps.batch.truths import check_truths
@@ -173,7 +243,7 @@ def explain_all(
     for job in jobs.values():
         check_truths(about["truths"], job.loaded.labels)
     with running(jobs, pictures, out, max_pixels=allow_pixels(most), **about) as run:
-        found = {name: _watched(run, name, told, pace) for name in jobs}
+        found = {name: _watched(run, name, told, pace[name]) for name in jobs}
         with _told_first([record for records in found.values() for record in records]):
             pages = run.write(found, shlex.join(["gradcam-hooks", *sys.argv[1:]]))
     for name, records in found.items():

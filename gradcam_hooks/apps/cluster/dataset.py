@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from gradcam_hooks.apps.cluster.machines import check_free, imported
 from gradcam_hooks.apps.cluster.worker import Asked, Worker, check_column
 from gradcam_hooks.checks import check_count
 from gradcam_hooks.errors import InputError
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["explain_dataset"]
 
 _SPARE = 1
-"""Processors that Ray's own work beside the workers needs: reading, and the filter of checkpoints,
-without which a resumed run waits for good."""
+"""Processors that Ray's own work beside the workers needs: reading and writing."""
+
+_FILTER = 1
+"""Those of what leaves out the rows that a checkpoint has, without which Ray waits for good."""
 
 
 def explain_dataset(
@@ -80,7 +83,7 @@ def explain_dataset(
         InputError: there is no such column, or the machines have fewer free processors than this
             needs, where Ray would wait for good.
     """
-    ray = _ray()
+    ray = imported()
     least, most = (workers, workers) if isinstance(workers, int) else workers
     check_count(least, "workers=", error=InputError)
     check_count(most, "workers=", least=least, error=InputError)
@@ -93,7 +96,16 @@ def explain_dataset(
     known = given.schema(fetch_if_missing=False)  # reading the first row may take a while
     if known is not None:
         check_column(image, known.names)
-    _check_free(ray, least * cpus, least * gpus)
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
+    kept = getattr(given.context, "checkpoint_config", None)
+    if kept is not None and kept.id_column == image:
+        raise InputError(
+            f"a checkpoint knows rows by {image!r}, the column of pictures, which rows lose: name "
+            "another (CheckpointConfig(id_column='path', ...))."
+        )
+    spare = _SPARE if kept is None else _SPARE + _FILTER
+    check_free(ray, least * cpus, least * gpus, spare, "workers=, cpus=, gpus=")
     asked = Asked(model, image, target, maps, check, {"method": method, "layer": layer, **options})
     pool = {"size": least} if least == most else {"min_size": least, "max_size": most}
     explained: Dataset = given.map_batches(
@@ -107,33 +119,3 @@ def explain_dataset(
         udf_modifying_row_count=False,
     )
     return explained
-
-
-def _ray() -> Any:
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise ImportError(
-            "explain_dataset needs Ray: pip install 'gradcam-hooks[cluster]'"
-        ) from error
-    return ray
-
-
-def _check_free(ray: Any, cpus: float, gpus: float) -> None:
-    """See that the workers fit, with room for Ray's own work: else it waits, and says nothing.
-
-    Raises:
-        InputError: they do not.
-    """
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False)
-    free = ray.available_resources()
-    for name, needed, spare in (("CPU", cpus, _SPARE), ("GPU", gpus, 0)):
-        if needed and free.get(name, 0) < needed + spare:
-            more = f" and {spare} for Ray's own work" if spare else ""
-            raise InputError(
-                f"the workers need {needed:g} {name}s{more}, and {free.get(name, 0):g} are free of "
-                f"{ray.cluster_resources().get(name, 0):g}: take fewer (workers=, cpus=, gpus=), "
-                "or wait until others are done."
-            )

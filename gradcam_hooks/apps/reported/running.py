@@ -14,6 +14,7 @@ from typing import Any
 
 from gradcam_hooks.apps.batch import Folder, Job, Record, Series
 from gradcam_hooks.apps.batch.runs import home_of, tell_latest
+from gradcam_hooks.apps.batch.series import Elsewhere
 from gradcam_hooks.apps.report import Look, entries_of, terms_of, write_report
 from gradcam_hooks.apps.reported.beside import check_names, page_beside, together
 
@@ -47,6 +48,7 @@ class Running:
         batch_size: int = 8,
         progress: Callable[[Record], None] | None = None,
         workers: int | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> list[Record]:
         """Do what one network has to do, as `Series.go`."""
 
@@ -57,7 +59,9 @@ class Running:
             if progress is not None:
                 progress(record)
 
-        return self.series[name].go(batch_size=batch_size, workers=workers, progress=told)
+        return self.series[name].go(
+            batch_size=batch_size, workers=workers, progress=told, elsewhere=elsewhere
+        )
 
     def write(self, found: Mapping[str, Sequence[Record]], command: str = "") -> list[Path]:
         """Write the report of all that is in the folder; its pages."""
