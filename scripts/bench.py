@@ -19,6 +19,7 @@ from pathlib import Path
 import bench_gpu
 import torch
 from bench_audit import FOUND, OBEYED, by_kind, count_audits
+from bench_cluster import cluster_section
 from bench_layers import Count, count_layers, total
 from bench_networks import NETWORKS, OURS, PEERS, Row, count_networks
 from bench_pipeline import pipeline
@@ -352,6 +353,7 @@ SECTIONS: dict[str, Callable[[bool], object]] = {
     "audit": audit_section,
     "gpu": gpu_section,
     "pipeline": pipeline_section,
+    "cluster": cluster_section,
 }
 
 
