@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradcam_hooks.errors import ImageError, InputError
+from gradcam_hooks.images.encoding import encoded
 from gradcam_hooks.images.files import write_whole
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def save_animation(path: Path, frames: Sequence[Image.Image], fps: float) -> Non
     stays = [10 * (end - start) for start, end in zip([0, *ends], ends, strict=False)]
     try:
         with write_whole(path) as part:
-            first.save(
-                part, format="GIF", save_all=True, append_images=others, duration=stays, loop=0
+            part.write_bytes(
+                encoded(first, "GIF", save_all=True, append_images=others, duration=stays, loop=0)
             )
     except OSError as error:
         raise ImageError(f"'{path}' cannot be written: {error}") from error

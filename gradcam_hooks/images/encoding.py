@@ -1,4 +1,4 @@
-"""Pictures as bytes, for pages and notebooks: RGB floats in [0, 1] to PNG.
+"""Pictures as bytes: of a file's format, and for pages and notebooks RGB floats in [0, 1] as PNG.
 
 `save_image` writes files; this knows memory only.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +14,26 @@ from gradcam_hooks.images.colors import to_uint8
 from gradcam_hooks.images.opencv import opencv
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from gradcam_hooks.images.colors import Floats
 
-__all__ = ["enlarged", "png", "shrunk"]
+__all__ = ["encoded", "enlarged", "png", "shrunk"]
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """The bytes of a file of a picture.
+
+    What Pillow writes into a file itself it takes for written where a full disk took half of it.
+
+    Args:
+        image: the picture.
+        kind: the format, by Pillow's name.
+        options: Pillow's, for this format.
+    """
+    data = io.BytesIO()
+    image.save(data, format=kind, **options)
+    return data.getvalue()
 
 
 def enlarged(rgb: Floats, least: int) -> Floats:
@@ -53,7 +70,5 @@ def png(rgb: Floats, longest: int | None = None) -> bytes:
     """
     from PIL import Image
 
-    data = io.BytesIO()
     small = rgb if longest is None else shrunk(rgb, longest)
-    Image.fromarray(to_uint8(small)).save(data, format="PNG", optimize=True)
-    return data.getvalue()
+    return encoded(Image.fromarray(to_uint8(small)), "PNG", optimize=True)

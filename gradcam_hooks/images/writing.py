@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from gradcam_hooks.errors import ImageError, InputError
 from gradcam_hooks.images.colors import to_float, to_uint8
-from gradcam_hooks.images.encoding import png
+from gradcam_hooks.images.encoding import encoded, png
 from gradcam_hooks.images.files import write_whole
 from gradcam_hooks.images.pages import Page
 
@@ -90,7 +90,7 @@ def save_page(path: str | os.PathLike[str], page: Page) -> None:
             elif kind == "PDF":
                 part.write_bytes(_pdf_with_text(page) or _pdf(to_uint8(page.pixels())))
             else:
-                page.image().save(part, format=kind, **options.get(kind, {}))
+                part.write_bytes(encoded(page.image(), kind, **options.get(kind, {})))
     except (OSError, ValueError) as error:
         raise ImageError(f"'{path}' cannot be written: {error}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 import zlib
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gradcam_hooks.errors import ImageError
 from gradcam_hooks.images import save_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 45, 3), np.uint8)
@@ -64,3 +66,23 @@ def test_the_table_of_a_pdf_points_at_its_objects(tmp_path: Path) -> None:
     (length,) = re.findall(rb"<< /Length (\d+) >>\nstream\n", file)
     drawn = file[file.index(b"stream\n", int(entries[3])) + len(b"stream\n") :]
     assert drawn[: int(length)] == b"45 0 0 30 0 0 cm /Picture Do"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are bounded as POSIX does")
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "tif", "bmp", "pdf", "svg"])
+def test_a_disk_that_takes_half_of_it_is_told_and_half_is_not_left(suffix, tmp_path) -> None:
+    """The system writes what there is room for, and says how much: half a picture is none."""
+    import resource
+
+    path = tmp_path / f"a.{suffix}"
+    save_image(path, Image.fromarray(PIXELS))
+    whole = path.read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) // 2, before[1]))
+    try:
+        with pytest.raises(ImageError, match=r"a\..* cannot be written: .*File too large"):
+            save_image(path, Image.fromarray(PIXELS[::-1]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == whole

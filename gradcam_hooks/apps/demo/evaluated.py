@@ -17,6 +17,7 @@ from gradcam_hooks.apps.evaluated import evaluate_files
 from gradcam_hooks.evaluating.evaluation import Evaluation
 from gradcam_hooks.evaluating.run import Progress
 from gradcam_hooks.images import Preprocess
+from gradcam_hooks.images.encoding import encoded
 from gradcam_hooks.models import load_model
 
 __all__ = ["evaluate_demo"]
@@ -94,5 +95,6 @@ def _drawn(folder: Folder, seed: int) -> tuple[list[Path], list[str]]:
             for file, values in pixels.items():
                 if not (folder.path / file).is_file():  # so that a run goes on with the same files
                     with folder.write(file) as part:
-                        Image.fromarray(values.astype(np.uint8)).save(part)
+                        picture = Image.fromarray(values.astype(np.uint8))
+                        part.write_bytes(encoded(picture, "PNG"))
     return [folder.path / name for name in names], labels
