@@ -49,15 +49,15 @@ def places_of(
         raise InputError("boxes= or masks=, not both: they say the same.")
     each = _each(boxes if masks is None else masks, pictures, of_boxes=masks is None)
 
-    def places(numbers: Sequence[int], size: tuple[int, int]) -> Tensor:
-        return torch.stack(
-            [
-                on_input(each(number), _geometry(given, pictures, number, prepare, size))
-                for number in numbers
-            ]
-        )
+    def place(number: int, size: tuple[int, int]) -> Tensor:
+        told, geometry = each(number), _geometry(given, pictures, number, prepare, size)
+        try:
+            return on_input(told, geometry)
+        except InputError as error:
+            name = f"'{pictures.names[number]}'" if pictures.names else f"picture {number}"
+            raise InputError(f"of {name}: {error}") from error
 
-    return places
+    return lambda numbers, size: torch.stack([place(number, size) for number in numbers])
 
 
 def _each(told: object, pictures: Pictures, *, of_boxes: bool) -> Callable[[int], Any]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import InputError
+from gradcam_hooks.images.files import no_file, readable_formats
 
 __all__ = ["Box", "mask_files", "matched", "read_boxes", "read_coco", "read_mask", "read_voc"]
 
@@ -61,20 +62,29 @@ def read_coco(path: Path) -> dict[str, list[Box]]:
     Raises:
         InputError: it cannot be read, or is no COCO file.
     """
+    text = _text(path)
     try:
-        content = json.loads(_text(path))
+        content = json.loads(text)
         names = {one["id"]: str(one["file_name"]) for one in content["images"]}
         found: dict[str, list[Box]] = {name: [] for name in names.values()}
         for one in content["annotations"]:
             if not one.get("iscrowd"):
-                left, top, width, height = map(float, one["bbox"])
+                left, top, width, height = map(_number, one["bbox"])
                 found[names[one["image_id"]]].append((left, top, left + width, top + height))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (
+        ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError,
+    ) as error:  # fmt: skip
         raise InputError(
             f"'{path}' is no COCO file, an object with 'images' and 'annotations' of which each "
             f"has a 'bbox' ({type(error).__name__}: {error})."
         ) from error
-    return {name: _checked(boxes, path) for name, boxes in found.items()}
+    return {name: _checked(boxes, path, name) for name, boxes in found.items()}
+
+
+def _number(one: object) -> float:
+    if isinstance(one, bool) or not isinstance(one, int | float):
+        raise TypeError(f"a box is four numbers, and {one!r} is none")
+    return float(one)
 
 
 def read_voc(path: Path) -> tuple[str, list[Box]]:
@@ -103,13 +113,17 @@ def read_voc(path: Path) -> tuple[str, list[Box]]:
         raise InputError(
             f"'{path}' is no Pascal VOC file, with a bndbox in each object ({error})."
         ) from error
-    return name, _checked(boxes, path)
+    return name, _checked(boxes, path, name)
 
 
 def _text(path: Path) -> str:
+    if reason := no_file(path):
+        raise InputError(f"'{path}' cannot be read: it {reason}. Name a file of annotations.")
     try:
         if path.stat().st_size > _MOST:
-            raise InputError(f"'{path}' has more than {_MOST:,} bytes.")
+            raise InputError(
+                f"'{path}' has more than {_MOST:,} bytes. Keep in it what is of these pictures."
+            )
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror or error}.") from error
@@ -117,10 +131,13 @@ def _text(path: Path) -> str:
         raise InputError(f"'{path}' is no text in UTF-8.") from error
 
 
-def _checked(boxes: Sequence[Box], path: Path) -> list[Box]:
+def _checked(boxes: Sequence[Box], path: Path, name: str) -> list[Box]:
     for box in boxes:
         if not all(map(math.isfinite, box)) or box[2] <= box[0] or box[3] <= box[1]:
-            raise InputError(f"'{path}' has a box without an inside: {box}.")
+            raise InputError(
+                f"'{path}' has a box without an inside for '{name}': {box}, as left, top, right "
+                "and bottom. Mend it, or take it out."
+            )
     return list(boxes)
 
 
@@ -132,6 +149,9 @@ def mask_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
     """
     where = Path(folder)
     files = sorted(one for one in where.rglob("*") if one.suffix.lower() == ".png")
+    if not where.is_dir():
+        reason = no_file(where) or "is a file"
+        raise InputError(f"'{where}' {reason}. Masks are a folder of PNGs named as pictures.")
     if not files:
         raise InputError(
             f"no .png file in '{where}'. Masks are a folder of PNGs named as pictures."
@@ -147,13 +167,17 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.bool_]
     """
     from PIL import Image
 
+    if reason := no_file(path):
+        raise InputError(f"'{path}' cannot be read as a mask: it {reason}.")
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=readable_formats()) as image:
             if image.width * image.height > max_pixels:
-                raise InputError(f"'{path}' has more than {max_pixels:,} pixels.")
+                raise InputError(f"'{path}' has more than {max_pixels:,} pixels. Scale it down.")
             palette = image.mode == "P"
             pixels = np.asarray(image)
-    except (OSError, ValueError, SyntaxError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # damaged files make Pillow raise nearly everything
         raise InputError(f"'{path}' cannot be read as a mask: {error}.") from error
     if pixels.ndim == 3:
         alpha = pixels[..., -1] > 0 if pixels.shape[2] in (2, 4) else True
@@ -192,7 +216,7 @@ def matched(names: Sequence[str], known: Mapping[str, Any], *, stems: bool = Fal
             own = known[alone[0]]
         found.append(own)
     if all(one is None for one in found):
-        some = ", ".join(map(repr, list(known)[:3]))
+        some = ", ".join(map(repr, list(known)[:3])) or "there are none"
         raise InputError(
             f"none of the {len(names)} pictures, such as '{names[0]}', is among those of which the "
             f"place is told: {some}. They are matched by the names of the files."

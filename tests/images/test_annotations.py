@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +15,17 @@ import torch
 from PIL import Image
 
 import gradcam_hooks as gh
-from gradcam_hooks.evaluating.places import on_input
+from gradcam_hooks.auditing.pictures import pictures_of
+from gradcam_hooks.evaluating.places import on_input, places_of
 from gradcam_hooks.images.annotations import mask_files, matched, read_boxes, read_mask
 from gradcam_hooks.images.geometry import Geometry
 
 VOC = """<annotation><filename>cat.jpg</filename>
 <object><name>cat</name><bndbox><xmin>{}</xmin><ymin>1</ymin><xmax>4</xmax><ymax>2</ymax></bndbox></object>
 </annotation>"""
+COCO = (
+    '{"images": [{"id": 1, "file_name": "cat.jpg"}], "annotations": [{"image_id": 1, "bbox": %s}]}'
+)
 
 
 def test_coco_and_voc_say_the_same_box(tmp_path: Path) -> None:
@@ -43,11 +51,14 @@ def test_coco_and_voc_say_the_same_box(tmp_path: Path) -> None:
         ("a.json", "{", "is no COCO file"),
         ("a.json", "[]", "is no COCO file"),
         ("a.json", '{"images": [], "annotations": [{"image_id": 1}]}', "is no COCO file"),
+        ("a.json", COCO % "[0, 0, 1%s, 1]" % ("0" * 400), "is no COCO file"),
+        ("a.json", COCO % '"1234"', "is no COCO file"),
+        ("a.json", COCO % "[1, 1, 0, 2]", r"a box without an inside for 'cat\.jpg'.*take it out"),
         ("a.xml", "<annotation>", "is no Pascal VOC file"),
         ("a.xml", VOC.format("x"), "is no Pascal VOC file"),
         ("a.xml", VOC.format(9), "a box without an inside"),
         ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', "declares entities"),
-        ("a.json", None, "cannot be read"),
+        ("a.json", None, "cannot be read: it is not there"),
     ],
 )
 def test_what_is_no_annotation_is_told(tmp_path: Path, name: str, content: str, why: str) -> None:
@@ -99,3 +110,47 @@ def test_a_box_and_its_mask_lie_at_one_place_of_a_cropped_input() -> None:
         on_input(mask[:20], geometry)
     with pytest.raises(gh.InputError, match="a box is"):
         on_input([1, 2, 3, 4], geometry)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes lie among files as POSIX has them")
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    for name in ("voc/cat.xml", "coco.json", "masks/cat.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        os.mkfifo(tmp_path / name)
+    for name in ("voc", "voc/cat.xml", "coco.json"):
+        with pytest.raises(gh.InputError, match="it is a pipe"):
+            read_boxes(tmp_path / name)
+    with pytest.raises(gh.InputError, match="it is a device"):
+        read_boxes("/dev/zero")
+    with pytest.raises(gh.InputError, match="it is a pipe"):
+        read_mask(mask_files(tmp_path / "masks")["cat"])
+    for name, why in (("coco.json", "is a pipe"), ("nowhere", "is not there")):
+        with pytest.raises(gh.InputError, match=why):
+            mask_files(tmp_path / name)
+
+
+def test_a_mask_that_is_a_bomb_or_another_program_s_is_told(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.ones((2, 2), np.uint8)).save(file, "PNG")
+    head = b"IHDR" + struct.pack(">II", 1 << 16, 1 << 16) + file.getvalue()[24:29]
+    bomb = file.getvalue()[:12] + head + struct.pack(">I", zlib.crc32(head))
+    for content in (
+        bomb + file.getvalue()[33:],
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    ):
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(gh.InputError, match=r"a\.png' cannot be read as a mask"):
+            read_mask(tmp_path / "a.png")
+
+
+def test_a_mask_of_other_proportions_is_told_with_its_picture(tmp_path: Path) -> None:
+    for name, shape in (("photos", (8, 8)), ("masks", (8, 5))):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.ones(shape, np.uint8)).save(tmp_path / name / "a.png")
+    photos = [tmp_path / "photos" / "a.png"]
+    prepare = gh.Preprocess(size=(8, 8))
+    pictures = pictures_of(photos, lambda: prepare)
+    places = places_of(None, tmp_path / "masks", pictures, photos, lambda: prepare)
+    assert places is not None
+    with pytest.raises(gh.InputError, match=r"of '.*a\.png': a mask has its picture's proportions"):
+        places([0], (8, 8))
