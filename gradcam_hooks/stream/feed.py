@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -199,13 +200,12 @@ def _handed_back(
         BrokenProcessPool: one of them ended that should not have.
     """
     waiting: deque[Future[bytes]] = deque()
-    pool = ProcessPoolExecutor(workers, initializer=_start, initargs=(read,))
+    # All are forked at once, and no more have something to do than is read ahead.
+    pool = ProcessPoolExecutor(min(workers, ahead), initializer=_start, initargs=(read,))
     try:
         while True:
-            with warnings.catch_warnings():
-                # Python 3.12 warns of every fork beside threads; the workers touch none of ours.
-                warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
-                for one in itertools.islice(handed, ahead - len(waiting)):
+            for one in itertools.islice(handed, ahead - len(waiting)):
+                with _forking():
                     waiting.append(pool.submit(_packed, one))
             if not waiting:
                 return
@@ -213,6 +213,30 @@ def _handed_back(
             yield found
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _forking() -> Iterator[None]:
+    """Processes are made without Python's warnings, and Ctrl-C waits until they are.
+
+    What a signal's handler raises in Python's own hooks behind a fork is dropped, and Ctrl-C with
+    it; and a worker that is not yet deaf to it would end.
+    """
+    held: list[tuple[int, FrameType | None]] = []
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if main else None
+    if callable(before):
+        signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    try:
+        with warnings.catch_warnings():
+            # Python 3.12 warns of every fork beside threads; the workers touch none of ours.
+            warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
+            yield
+    finally:
+        if callable(before):
+            signal.signal(signal.SIGINT, before)
+            for one in held[:1]:
+                before(*one)
 
 
 _READ: list[Callable[[Any], object]] = []

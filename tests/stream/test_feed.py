@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from gradcam_hooks.errors import InputError
-from gradcam_hooks.stream.feed import ReaderLostError, auto_workers, fed
+from gradcam_hooks.stream.feed import ReaderLostError, _forking, auto_workers, fed
 
 posix = pytest.mark.skipif(os.name != "posix", reason="processes are killed as POSIX does")
 
@@ -72,3 +73,28 @@ def test_few_things_need_no_processes_and_bad_counts_are_refused():
     assert auto_workers(10) == 0
     with pytest.raises(InputError, match=r"workers="):
         fed([1], squared, ahead=1, workers=-1)
+
+
+def test_there_are_no_more_processes_than_things_that_are_read_ahead():
+    before = multiprocessing.active_children()
+    with contextlib.closing(fed(range(9), squared, ahead=2, workers=40)) as stream:
+        assert next(stream) == (0, 0)
+        assert len(multiprocessing.active_children()) - len(before) <= 2
+    assert multiprocessing.active_children() == before
+
+
+@posix
+def test_ctrl_c_while_processes_are_made_waits_until_they_are():
+    before = signal.getsignal(signal.SIGINT)
+    steps = []
+
+    def made() -> None:
+        with _forking():
+            os.kill(os.getpid(), signal.SIGINT)
+            steps.append("made")
+        steps.append("went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        made()
+    assert steps == ["made"]
+    assert signal.getsignal(signal.SIGINT) is before
