@@ -14,7 +14,7 @@ from typing import Literal
 
 from gradcam_hooks.errors import GradCamHooksError, OptionError
 
-__all__ = ["check_count", "check_flag", "check_one_of", "check_range"]
+__all__ = ["check_count", "check_flag", "check_one_of", "check_range", "check_seed"]
 
 Ends = Literal["[]", "[)", "(]", "()"]
 """Whether each end of a range is legal itself, as intervals are written."""
@@ -26,6 +26,10 @@ _BOUNDED: dict[Ends, str] = {
     "()": "between {low:g} and {high:g}",
 }
 _UNBOUNDED = {ends: "from {low:g} up" if ends[0] == "[" else "above {low:g}" for ends in _BOUNDED}
+
+
+_SEEDS = 1 << 62
+"""Seeds are below it, so that what is counted up from one is within PyTorch's 64 bits."""
 
 
 def check_count(
@@ -42,6 +46,18 @@ def check_count(
         number = least - 1
     if number < least or isinstance(value, bool):
         raise error(f"{_subject(name)} is a whole number from {least} up, not {value!r}.")
+    return number
+
+
+def check_seed(value: object) -> int:
+    """A seed, from which others are counted up, as an int.
+
+    Raises:
+        OptionError: it is no whole number from 0 up, or more than PyTorch's generators take.
+    """
+    number = check_count(value, "seed", least=0)
+    if number >= _SEEDS:
+        raise OptionError(f"seed= is a whole number under {_SEEDS}, not {number}.")
     return number
 
 

@@ -195,9 +195,14 @@ def ranks(maps: Tensor, *, seed: int = 0) -> Tensor:
     return found.view(maps.shape)
 
 
+_SEEDS = 1 << 63
+"""What PyTorch's generators take lies below it."""
+
+
 def chance(seed: int, row: int, number: int) -> torch.Generator:
     """A generator of its own for each version of each map, whatever is drawn beside it."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + row) * 1_000_003 + number)
+    mixed = (seed * 1_000_003 + row) * 1_000_003 + number
+    return torch.Generator().manual_seed(mixed % _SEEDS)
 
 
 def blank(maps: Tensor) -> Tensor:

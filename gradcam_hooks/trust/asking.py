@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from gradcam_hooks.checks import check_count
+from gradcam_hooks.checks import check_seed
 from gradcam_hooks.errors import GradCamHooksError, InputError
 from gradcam_hooks.metrics.fills import Fill
 from gradcam_hooks.metrics.likeness import pearson
@@ -98,7 +98,7 @@ def gathered(explanation: Explanation, *, seed: int = 0) -> list[list[Evidence]]
     Raises:
         InputError: the explanation cannot be made again.
     """
-    check_count(seed, "seed", least=0)
+    check_seed(seed)
     asked = _Asked.of(explanation, seed)
     count = asked.base.scores.numel()
     columns = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gradcam_hooks as gh
-from gradcam_hooks.checks import check_count, check_flag, check_one_of, check_range
+from gradcam_hooks.checks import check_count, check_flag, check_one_of, check_range, check_seed
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), torch.tensor(3)])
@@ -68,3 +68,10 @@ def test_flags_and_words() -> None:
         check_flag(1, "divide")
     with pytest.raises(gh.TargetError, match=r"^how= is one of 'dot', 'cosine', not 'dots'\.$"):
         check_one_of("dots", "how", ("dot", "cosine"), error=gh.TargetError)
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 62, 10**30, 1.5, True])
+def test_a_seed_is_one_that_generators_take(seed: object) -> None:
+    assert check_seed(20260101) == 20260101
+    with pytest.raises(gh.OptionError, match=r"^seed= is a whole number"):
+        check_seed(seed)

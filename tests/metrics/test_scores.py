@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import gradcam_hooks as gh
 from gradcam_hooks import metrics
-from gradcam_hooks.metrics.cases import ranks
+from gradcam_hooks.metrics.cases import chance, ranks
 from tests.support.nets import gap_linear, images, residual
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -199,3 +199,11 @@ def test_ties_favour_no_corner() -> None:
 def test_what_is_refused(call: object, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("seed", [20260101, (1 << 62) - 1])
+def test_a_seed_such_as_a_date_draws_other_numbers_for_each_version(seed: int) -> None:
+    """PyTorch's generators take 64 bits; so does what is made of a seed, a row and a number."""
+    drawn = {float(torch.rand(1, generator=chance(seed, row, number)))
+             for row in range(3) for number in range(3)}  # fmt: skip
+    assert len(drawn) == 9
