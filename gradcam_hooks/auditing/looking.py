@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gradcam_hooks.auditing.features import boxes_of, looks, places
-from gradcam_hooks.auditing.pictures import Pictures
+from gradcam_hooks.auditing.pictures import Pictures, not_finite
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.explainers import Explainer, explainer
 from gradcam_hooks.methods import Method, method_of
@@ -79,7 +79,8 @@ def see(
     """Look at every picture once.
 
     Raises:
-        InputError: the network gives no logits of classes, or its maps are no pictures.
+        InputError: the network gives no logits of classes, or no finite ones, or its maps are no
+            pictures.
         GradCamHooksError: as `Explainer` raises.
     """
     row = method_of(method)  # type: ignore[arg-type]  # it says what it takes
@@ -89,6 +90,7 @@ def see(
     earlier: dict[str, nn.Module] = {}
     passed: list[Tensor] = []
     words: list[str] = []
+    odd: list[int] = []
     layers: tuple[str, ...] = ()
 
     def keep(name: str, output: object) -> None:
@@ -110,7 +112,11 @@ def see(
             looked = None if beside else _looked(kept, raw)
             words += map(str, explained.diagnosis)
             parts.append(_facts(explained, raw, looked, passed))
+            fine = raw.isfinite().flatten(1).all(1).cpu() & parts[-1]["chances"].isfinite()
+            odd += (start + (~fine).nonzero()[:, 0]).tolist()
             passed.clear()
+    if odd:
+        raise InputError(not_finite(pictures, odd))
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     whole = all("looks" in part for part in parts)
     detailed = all("details" in part for part in parts)

@@ -18,7 +18,7 @@ from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.files import list_images
 from gradcam_hooks.images.given import Prepare, is_picture, prepared
 
-__all__ = ["Pictures", "pictures_of"]
+__all__ = ["Pictures", "not_finite", "pictures_of"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,20 @@ def pictures_of(given: object, prepare: Callable[[], Prepare]) -> Pictures:
     raise InputError(
         "an audit takes a tensor (pictures, channels, height, width), a folder, a list of "
         f"pictures or a data set with a length, not {type(given).__name__}."
+    )
+
+
+def not_finite(pictures: Pictures, numbers: Sequence[int]) -> str:
+    """That the network gives no number for pictures, in words, with the next step.
+
+    >>> not_finite(Pictures(9, lambda numbers: torch.empty(0)), [3, 4])[:80]
+    'what the network says of 2 of 9 pictures, such as picture 3, or its map, is NaN '
+    """
+    name = f"'{pictures.names[numbers[0]]}'" if pictures.names else f"picture {numbers[0]}"
+    return (
+        f"what the network says of {len(numbers):,} of {pictures.count:,} pictures, such as "
+        f"{name}, or its map, is NaN or infinite. Leave them out, or look for it in these pictures "
+        "and in the weights, or run in float32."
     )
 
 

@@ -20,7 +20,7 @@ from gradcam_hooks.auditing.pictures import Pictures, pictures_of
 from gradcam_hooks.auditing.strategies import Audit
 from gradcam_hooks.auditing.telling import finding, power_of, strategies_of
 from gradcam_hooks.auditing.trials import Trials, drawn, judged, tried
-from gradcam_hooks.checks import check_count
+from gradcam_hooks.checks import check_count, check_seed
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.explainers import explainer
 from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare
@@ -86,6 +86,7 @@ def audit(
     """
     check_count(trials, "trials")
     check_count(batch_size, "batch_size")
+    check_seed(seed)
     ask = _Ask(
         images, layer, target, method, truths, labels, preprocess, trials, batch_size, seed, options
     )

@@ -94,12 +94,30 @@ class Part:
         return {name: _plain(value) for name, value in asdict(self).items()}
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Part:
-        """What `plain` gave, read again."""
-        read = {name: _read(value) for name, value in plain.items()}
+    def of(cls, plain: Any) -> Part:
+        """What `plain` gave, read again.
+
+        Raises:
+            ValueError, TypeError, KeyError, OverflowError: it is something else.
+        """
+        read = {name: _read(value) for name, value in dict(plain).items()}
         for name in ("numbers", "answers", "scores", "even"):
             read[name] = tuple(read[name])
-        return cls(**read)
+        part, count = cls(**read), len(read["numbers"])
+        own = [one for row in part.values.values() for one in row.values()]
+        drawn = [one for row in part.curves.values() for one in row.values()]
+        each = [part.numbers, part.answers, part.scores, *own, *drawn]
+        if any(len(one) != count for one in each) or len(part.even) not in (0, count):
+            raise ValueError("there is not one number for each picture")
+        if any(type(one) is not int for one in (*part.numbers, *part.answers)):
+            raise ValueError("a picture's or a class's number is none")
+        curves = [curve for one in drawn for curve in one]
+        if len({len(curve) for curve in curves}) > 1:
+            raise ValueError("curves differ in length")
+        some = [*part.seconds.values(), *part.passes.values(), part.scored]
+        for one in (*each[:3], part.even, *own, *curves, some):
+            torch.tensor(one, dtype=torch.float64)  # refuses what is none
+        return part
 
 
 def _plain(value: Any) -> Any:

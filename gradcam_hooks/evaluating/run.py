@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradcam_hooks.auditing.pictures import Pictures, pictures_of
-from gradcam_hooks.checks import check_count
+from gradcam_hooks.auditing.pictures import Pictures, not_finite, pictures_of
+from gradcam_hooks.checks import check_count, check_seed
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.evaluating.asking import Asked, Part, Question, part_of
 from gradcam_hooks.evaluating.budget import (
@@ -164,7 +164,7 @@ class Bench:
     ) -> Bench:
         """All that `evaluate` takes, checked and read; no picture is explained yet."""
         check_count(batch_size, "batch_size")
-        check_count(seed, "seed", least=0)
+        check_seed(seed)
         rows = methods_of(methods)
         measures = measures_of(metrics, located=boxes is not None or masks is not None)
         if isinstance(model, LoadedModel):
@@ -210,7 +210,10 @@ class Bench:
                 "no method works on these pictures; of "
                 + "; of ".join(f"{key}: {why}" for key, why in asked.failed.items())
             )
+        assert asked.base is not None
         assert asked.score is not None
+        if not bool(asked.base.scores.isfinite().any()):
+            raise InputError(not_finite(self.pictures, asked.numbers))
         left_out = {
             way.key: asked.failed[way.key]
             for way in self.question.ways

@@ -42,9 +42,16 @@ def told_of(
     found = judged(rows, measures, values, question.seed)
     passes, seconds = (_mean(done, word, rows) for word in ("passes", "seconds"))
     located = _located(question, done, values)
-    told = Told(rows, measures, found, values, len(plan.numbers), passes, located)
+    odd = [
+        number
+        for part in done
+        for number, score in zip(part.numbers, part.scores, strict=True)
+        if not math.isfinite(score)
+    ]
+    told = Told(rows, measures, found, values, len(plan.numbers) - len(odd), passes, located)
     advice, warnings = recommended(told), warned(told)
     remarks = [
+        *_odd(odd, names),
         *told_of_metrics(told),
         *(f"{key} was left out: {why}" for key, why in left_out.items()),
         plan.text,
@@ -68,6 +75,17 @@ def told_of(
         labels=labels,
         names=names,
     )
+
+
+def _odd(numbers: Sequence[int], names: tuple[str, ...] | None) -> list[str]:
+    """Which pictures count for nothing, since the network's score of them is no number."""
+    if not numbers:
+        return []
+    name = f"'{names[numbers[0]]}'" if names else f"picture {numbers[0]}"
+    return [
+        f"The score of {len(numbers):,} of these pictures, such as {name}, is NaN or infinite; "
+        "they do not count."
+    ]
 
 
 def _joined(done: Sequence[Part], keys: Sequence[str], metric: str) -> Tensor:

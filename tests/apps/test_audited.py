@@ -19,6 +19,7 @@ from gradcam_hooks.apps.batch import Folder
 from gradcam_hooks.apps.cli import app
 from gradcam_hooks.auditing import figures
 from gradcam_hooks.auditing.figures import confusion, of_classes, plane, wrong_and_sure
+from tests.support.colours import squares
 from tests.support.report_runs import FILE, LABEL
 from tests.support.shortcuts import Marked, pictures
 from tests.support.standing import opened
@@ -92,6 +93,72 @@ def test_json_and_table_say_what_the_audit_says(audit: gh.Audit, tmp_path: Path)
     with pytest.raises(gh.ImageError, match="no run of this command made it"):
         write_audit(audit, Folder(tmp_path / "other"), drawn)
     assert (tmp_path / "other" / "audit.html").read_text() == "mine"
+
+
+FAILING = """
+import torch
+from tests.support.colours import Colours
+
+class Odd(Colours):
+    word = "{}"
+
+    def forward(self, x):
+        dark = x.mean((1, 2, 3)) == 0
+        if dark.any() and self.word == "fails":
+            raise RuntimeError("too dark")
+        return super().forward(x).masked_fill(dark[:, None], torch.nan)
+
+def build():
+    return Odd()
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four pictures, the third of them black, and networks to ask."""
+    where = tmp_path_factory.mktemp("audited")
+    (where / "photos").mkdir()
+    for number, one in enumerate(squares(4)[0]):
+        pixels = (one.permute(1, 2, 0) * 255 * (number != 2)).round().byte().numpy()
+        Image.fromarray(pixels).save(where / "photos" / f"{number}.png")
+    (where / "fine.py").write_text("from tests.support.colours import Colours as build\n")
+    for word in ("fails", "nan"):
+        (where / f"{word}.py").write_text(FAILING.format(word))
+    return where
+
+
+def asked(folder: Path, word: str, out: Path, *more: str) -> tuple[int, str]:
+    said = ["audit", str(folder / "photos"), "--model", f"{folder / word}.py:build", "--out"]
+    said += [str(out), "--size", "32", "--mean", "0,0,0", "--std", "1,1,1", *more]
+    done = CliRunner().invoke(app, said)
+    return done.exit_code, " ".join(done.output.split())
+
+
+def test_another_audit_gets_a_folder_of_its_own(folder: Path, tmp_path: Path) -> None:
+    def files(of: Path) -> dict[str, bytes]:
+        return {name: (of / name).read_bytes() for name in FILES}
+
+    (tmp_path / "truths.csv").write_text(f"0.png,1\n1.png,{'9' * 5000}\n")  # the second no number
+    assert asked(folder, "fine", tmp_path, "--truth", str(tmp_path / "truths.csv"))[0] == 0
+    first = files(tmp_path)
+    status, told = asked(folder, "fine", tmp_path, "--method", "hirescam")
+    assert (status, "run-2/audit.html" in told) == (0, True)
+    assert "run-2/audit.html" in (tmp_path / "latest.html").read_text()
+    assert files(tmp_path) == first
+    again = asked(folder, "fine", tmp_path, "--method", "hirescam")[1]
+    assert "run-2/audit.html" in again  # the same one is made anew in its place
+    assert not (tmp_path / "run-3").exists()
+
+
+@pytest.mark.parametrize(("word", "why"), [
+    ("fails", "the network fails on '{}' as an input of shape (1, 3, 32, 32): RuntimeError: too"),
+    ("nan", "what the network says of 1 of 4 pictures, such as '{}', or its map, is NaN or"),
+])  # fmt: skip
+def test_the_picture_that_a_network_cannot_take_is_told(folder, tmp_path, word, why) -> None:
+    status, told = asked(folder, word, tmp_path / "out")
+    assert status == 2
+    assert why.format(folder / "photos" / "2.png") in told
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 import gradcam_hooks as gh
 from gradcam_hooks.apps.batch import Folder
 from gradcam_hooks.apps.cli import app
-from gradcam_hooks.apps.evaluated import FILES, evaluate_files, write_evaluation
+from gradcam_hooks.apps.evaluated import FILES, evaluate_files, run, write_evaluation
+from gradcam_hooks.evaluating.run import Bench
 from tests.support.colours import Colours, squares
 from tests.support.report_runs import FILE, LABEL
 from tests.support.standing import opened
@@ -93,6 +94,42 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same_table(photos, tmp_pat
     with (tmp_path / "whole" / "evaluate.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["row"] for row in rows] == [line["row"] for line in whole.table]
+
+
+def test_a_plan_and_parts_that_somebody_edited_are_made_anew(photos, tmp_path) -> None:
+    paths = sorted((photos / "photos").iterdir())
+    ask(photos, tmp_path)
+    bench = Bench.of(
+        loaded(photos), paths, target=None, boxes=None, masks=None, labels=None, preprocess=READY,
+        seed=0, **{name: ASKED[name] for name in ("methods", "layers", "metrics", "batch_size")},
+    )  # fmt: skip
+    plan, part = tmp_path / "evaluate" / "plan.json", tmp_path / "evaluate" / "part-000000.json"
+    whole, numbers = plan.read_text(), json.loads(part.read_text())
+    with Folder(tmp_path).held():
+        known = run._known(folder := Folder(tmp_path), bench)
+    assert known.keys() == {(0, 1, 2), (3, 4, 5), (6, 7)}
+    row = next(iter(numbers["values"]))
+    wrong: list[object] = [None, [], {}, "x", {**numbers, "numbers": [0]}, {**numbers, "more": 1}]
+    wrong += [{**numbers, name: value} for name in ("values", "curves", "seconds")
+              for value in (3, {row: "x"}, {row: {"insertion": "abc"}})]  # fmt: skip
+    wrong += [{**numbers, name: [one] * 3} for name in ("scores", "answers", "even")
+              for one in ("x", {}, 10**400) if (name, one) != ("answers", 10**400)]  # fmt: skip
+    ragged = {key: {"insertion": [[0, 1], [0], [1]]} for key in numbers["curves"]}
+    wrong += [{**numbers, "answers": [0, 1, None]}, {**numbers, "curves": ragged}]
+    for text in ["[" * 99_999, "torn", *map(json.dumps, wrong)]:
+        part.write_text(text)
+        assert run._known(folder, bench).keys() == {(3, 4, 5), (6, 7)}, text[-60:]
+    kept = json.loads(whole)
+    ways = {way.key: "no" for way in bench.question.ways}
+    wrong = [None, [], "x", *({**kept, **one} for one in (
+        {"numbers": []}, {"numbers": [8]}, {"numbers": [-1]}, {"numbers": ["x"]}, {"steps": 7},
+        {"steps": "x"}, {"fill": "x"}, {"left_out": {"x": "y"}}, {"left_out": ways}, {"more": 1},
+    ))]  # fmt: skip
+    for text in ["[" * 99_999, "torn", *map(json.dumps, wrong)]:
+        plan.write_text(text)
+        assert run._kept(folder, bench) is None, text
+    plan.write_text(whole)
+    assert run._kept(folder, bench) is not None
 
 
 def test_other_options_get_a_folder_of_their_own_and_others_files_stay(photos, tmp_path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from gradcam_hooks.apps.audited.page import Draw
 from gradcam_hooks.apps.audited.sprites import SIDE
-from gradcam_hooks.apps.audited.write import write_audit
+from gradcam_hooks.apps.audited.write import FILES, write_audit
+from gradcam_hooks.apps.batch.faults import faults_told
 from gradcam_hooks.apps.batch.folder import Folder
-from gradcam_hooks.apps.batch.records import Record
-from gradcam_hooks.apps.batch.truths import check_truths, judged
+from gradcam_hooks.apps.batch.job import Job
+from gradcam_hooks.apps.batch.runs import first_home, tell_latest
+from gradcam_hooks.apps.batch.truths import check_truths, class_of
 from gradcam_hooks.auditing import Audit, audit
 from gradcam_hooks.errors import GradCamHooksError, ImageError
 from gradcam_hooks.explainers import explain
+from gradcam_hooks.images.files import read_text
 from gradcam_hooks.images.given import Prepare, as_prepare, ready
 from gradcam_hooks.images.pictures import Picture
 from gradcam_hooks.images.reading import load_image
@@ -79,7 +85,8 @@ def audit_files(
     Args:
         loaded: the network.
         paths: the pictures.
-        out: the folder that gets the files.
+        out: the folder that gets the files; an audit of other pictures, another network or with
+            other options that lies there stays, and this one gets a folder of its own in it.
         layer: as for `audit`.
         method: as for `audit`.
         preprocess: as for `audit`.
@@ -95,22 +102,23 @@ def audit_files(
         GradCamHooksError: as `audit`; and where none of the truths is a class of the network.
         OSError: the results cannot be written.
     """
-    folder, own = Folder(out), loaded.preprocess
+    own, networks = loaded.preprocess, [loaded, *([against] if against is not None else [])]
     check_truths(truths or {}, loaded.labels)
     known = [_truth((truths or {}).get(str(path)), loaded.labels) for path in paths]
-    found = audit(
-        loaded,
-        list(paths),
-        layer if isinstance(layer, str) else list(layer),
-        method=method,
-        truths=known if truths else None,
-        preprocess=preprocess,
-        against=against,
-        trials=trials,
-        batch_size=batch_size,
-        seed=seed,
-        **options,
-    )
+    with faults_told(loaded, paths, preprocess), faults_told(against or loaded, paths, preprocess):
+        found = audit(
+            loaded,
+            list(paths),
+            layer if isinstance(layer, str) else list(layer),
+            method=method,
+            truths=known if truths else None,
+            preprocess=preprocess,
+            against=against,
+            trials=trials,
+            batch_size=batch_size,
+            seed=seed,
+            **options,
+        )
 
     terms = [
         ("Network", loaded.name),
@@ -126,9 +134,40 @@ def audit_files(
     other = None
     if against is not None and found.against is not None:
         other = _drawing(against, found.against.audit, paths, method, preprocess)
-    return found, write_audit(
-        found, folder, draw, terms, other, _thumbs(found, paths, as_prepare(preprocess or own))
-    )
+    jobs = [
+        Job(one, tuple(layer), method=method, preprocess=preprocess, options=options)
+        for one in networks
+    ]
+    settings = [trials, batch_size, seed]
+    print_of = _fingerprint(jobs, paths, known, settings)
+    thumb = _thumbs(found, paths, as_prepare(preprocess or own))
+    with first_home(out, lambda folder: _suits(folder, out, print_of)) as folder:
+        files = write_audit(found, folder, draw, terms, other, thumb, print_of)
+        tell_latest(out, folder, files[0])
+    return found, files
+
+
+def _fingerprint(
+    jobs: Sequence[Job], paths: Sequence[Path], truths: Sequence[int], settings: Sequence[int]
+) -> str:
+    """Sixteen hexadecimal digits that change with everything that decides what is found."""
+    stamps = [(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths]
+    told = ["audit", [job.fingerprint() for job in jobs], stamps, list(truths), list(settings)]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def _suits(folder: Folder, out: Path, fingerprint: str) -> bool:
+    """Whether no other audit would be lost there; one may lie beside other results."""
+    made = folder.made()
+    if not made & set(FILES):
+        return folder.path == out or not made
+    if not any(os.path.lexists(folder.path / name) for name in FILES):
+        return True
+    try:
+        told = read_text(folder.path / "audit.json")
+        return bool(json.loads(told)["run"] == fingerprint)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False
 
 
 def _drawing(
@@ -179,9 +218,7 @@ def _thumbs(found: Audit, paths: Sequence[Path], prepare: Prepare) -> Draw:
     return thumb
 
 
-def _truth(word: str | None, labels: Sequence[str] | None) -> str | int:
+def _truth(word: str | None, labels: Sequence[str] | None) -> int:
     """A true class as `audit` takes it; -1 where it is not known."""
-    if word is None:
-        return -1
-    shown = judged(Record("", predicted=0), word, labels).truth or word
-    return int(shown) if labels is None and shown.isdecimal() else shown
+    number = None if word is None else class_of(word, labels)
+    return -1 if number is None else number

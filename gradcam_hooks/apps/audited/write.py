@@ -25,6 +25,7 @@ def write_audit(
     terms: Sequence[tuple[str, str]] = (),
     other: Draw | None = None,
     thumb: Draw | None = None,
+    run: str | None = None,
 ) -> list[Path]:
     """Write the page, the JSON and the table.
 
@@ -35,6 +36,7 @@ def write_audit(
         terms: what the run was, as terms and words.
         other: draws a picture with the second network's map, where there are two.
         thumb: makes the small picture that a dot shows.
+        run: a fingerprint of what it is an audit of, by which the next one knows it.
 
     Returns:
         The files, the page first.
@@ -45,7 +47,8 @@ def write_audit(
     """
     report = "report.html" if (folder.path / "report.html").is_file() else None
     page = render(audit, draw, terms, other, thumb, report)
-    content = json.dumps(plain(audit), indent=1, allow_nan=False)
+    told = plain(audit) if run is None else {"run": run, **plain(audit)}
+    content = json.dumps(told, indent=1, allow_nan=False)
     with folder.held():
         folder.claim(FILES)
         with ExitStack() as stack:

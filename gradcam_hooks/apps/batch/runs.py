@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from gradcam_hooks.apps.batch.folder import Folder
 from gradcam_hooks.apps.batch.results import Results
 from gradcam_hooks.errors import ImageError
 
-__all__ = ["home_of", "searched", "tell_latest"]
+__all__ = ["first_home", "home_of", "searched", "tell_latest"]
 
 _LATEST = "latest.html"
 _PAGE = """<!doctype html>
@@ -50,11 +50,26 @@ def home_of(
         parts = {Folder(folder.path / name): run for name, run in (inner or {}).items()}
         return all(_suits(one, run) for one, run in {folder: fingerprint, **parts}.items())
 
+    with first_home(out, suits) as folder:
+        folder.check(f"{name}/.gradcam_hooks/any" for name in inner or ())
+        yield folder
+
+
+@contextmanager
+def first_home(out: Path, suits: Callable[[Folder], bool]) -> Iterator[Folder]:
+    """The first folder that suits, held: the one that was named, or one of its own in it.
+
+    Args:
+        out: the folder that was named.
+        suits: whether nothing would be lost there; asked of a folder that is new as well.
+
+    Raises:
+        ImageError: another run is at work there, or what is there cannot be read.
+    """
     for folder in _candidates(out):
         if suits(folder):
             with folder.held():
                 if suits(folder):  # another run may have ended there meanwhile
-                    folder.check(f"{name}/.gradcam_hooks/any" for name in inner or ())
                     yield folder
                     return
 

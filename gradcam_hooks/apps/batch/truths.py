@@ -19,10 +19,13 @@ from gradcam_hooks.apps.batch.records import Record
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.files import read_text
 
-__all__ = ["check_truths", "judged", "read_truths"]
+__all__ = ["check_truths", "class_of", "judged", "read_truths"]
 
 _FILE = frozenset({"file", "filename", "image", "path", "picture", "name", "id"})
 _LABEL = frozenset({"label", "class", "truth", "target", "category"})
+
+_DIGITS = 9
+"""Of a class number at most; Python refuses to read numbers of thousands."""
 
 
 def read_truths(word: str, pictures: Sequence[Path]) -> dict[str, str]:
@@ -102,7 +105,7 @@ def check_truths(truths: Mapping[str, str], labels: Sequence[str] | None) -> Non
     Raises:
         InputError: none of them is.
     """
-    if not truths or any(_index(word, labels) is not None for word in truths.values()):
+    if not truths or any(class_of(word, labels) is not None for word in truths.values()):
         return
     word = next(iter(truths.values()))
     if labels is None:
@@ -126,20 +129,21 @@ def judged(record: Record, truth: str | None, labels: Sequence[str] | None) -> R
     """
     if truth is None:
         return replace(record, truth=None, right=None)
-    index = _index(truth, labels)
+    index = class_of(truth, labels)
     shown = labels[index] if labels is not None and index is not None else truth
     known = index is not None and record.predicted is not None
     return replace(record, truth=shown, right=record.predicted == index if known else None)
 
 
-def _index(word: str, labels: Sequence[str] | None) -> int | None:
-    """The class number of a word."""
+def class_of(word: str, labels: Sequence[str] | None) -> int | None:
+    """The number of the class that a word names; None where it names none."""
     if labels is not None:
         plain = [_plain(label) for label in labels]
         if _plain(word) in plain:
             return plain.index(_plain(word))
-    if word.isascii() and word.isdecimal() and (labels is None or int(word) < len(labels)):
-        return int(word)
+    if word.isascii() and word.isdecimal() and len(word) <= _DIGITS:
+        number = int(word)
+        return number if labels is None or number < len(labels) else None
     return None
 
 

@@ -321,7 +321,8 @@ Out: TypeAlias = Annotated[
 AuditOut: TypeAlias = Annotated[
     Path,
     typer.Option(
-        help="The folder for audit.html, audit.json and audit.csv.",
+        help="The folder for audit.html, audit.json and audit.csv. An audit with other options, "
+        "or of another network, gets a folder of its own in it.",
         metavar="DIR",
         rich_help_panel=RESULTS,
     ),

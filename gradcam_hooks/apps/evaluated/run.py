@@ -9,17 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradcam_hooks.apps.batch.faults import faults_told
 from gradcam_hooks.apps.batch.folder import Folder
 from gradcam_hooks.apps.batch.job import Job
+from gradcam_hooks.apps.batch.plain import read_plain
 from gradcam_hooks.apps.batch.runs import home_of, tell_latest
 from gradcam_hooks.apps.evaluated.page import Draw
 from gradcam_hooks.apps.evaluated.write import FILES, write_evaluation
 from gradcam_hooks.errors import GradCamHooksError
 from gradcam_hooks.evaluating.asking import Part
-from gradcam_hooks.evaluating.budget import BudgetSpec, Plan
+from gradcam_hooks.evaluating.budget import STEPS, BudgetSpec, Plan
 from gradcam_hooks.evaluating.evaluation import Evaluation
 from gradcam_hooks.evaluating.run import Bench, Progress
 from gradcam_hooks.evaluating.telling import told_of
@@ -78,17 +81,20 @@ def evaluate_files(
         GradCamHooksError: as `evaluate`; and where another's file is in the way.
         OSError: the results cannot be written.
     """
-    bench = Bench.of(
-        loaded, list(paths), methods=methods, layers=layers, metrics=metrics, target=None,
-        boxes=boxes, masks=masks, labels=None, preprocess=preprocess, batch_size=batch_size,
-        seed=seed,
-    )  # fmt: skip
+    with faults_told(loaded, paths, preprocess):
+        bench = Bench.of(
+            loaded, list(paths), methods=methods, layers=layers, metrics=metrics, target=None,
+            boxes=boxes, masks=masks, labels=None, preprocess=preprocess, batch_size=batch_size,
+            seed=seed,
+        )  # fmt: skip
     print_of = _fingerprint(bench, loaded, paths, boxes or masks, preprocess, budget)
-    with home_of(out, print_of) as folder:
+    with faults_told(loaded, paths, preprocess), home_of(out, print_of) as folder:
         folder.claim([*FILES, _PLAN], run=print_of)
         plan, left_out = _planned(bench, folder, budget)
         bench = bench.without(left_out)
-        done = list(bench.parts(plan, progress, _known(folder), lambda part: _keep(part, folder)))
+        done = list(
+            bench.parts(plan, progress, _known(folder, bench), lambda part: _keep(part, folder))
+        )
         found = told_of(bench.question, plan, done, left_out, bench.labels, bench.pictures.names)
         terms = [
             ("Network", loaded.name),
@@ -133,36 +139,62 @@ def _stamp(path: Path) -> tuple[str, int, int]:
     return str(path), stat.st_size, stat.st_mtime_ns
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A plan as it lies in its file."""
+
+    numbers: tuple[int, ...]
+    steps: int
+    fill: str
+    text: str
+    left_out: dict[str, str]
+
+    def suits(self, bench: Bench) -> bool:
+        """Whether it can be one of these pictures: somebody may have edited it."""
+        ways = {way.key: way.kind for way in bench.question.ways}
+        gone = self.left_out.keys()
+        return (
+            self.steps in STEPS
+            and self.fill in ("blur", "mean")
+            and bool(self.numbers)
+            and set(self.numbers) <= set(range(bench.pictures.count))
+            and gone <= {*ways, "road"}
+            and any(kind == "method" and key not in gone for key, kind in ways.items())
+        )
+
+
 def _planned(bench: Bench, folder: Folder, budget: BudgetSpec) -> tuple[Plan, dict[str, str]]:
     """The plan that the folder keeps, or a new one, which it keeps then."""
-    try:
-        known = json.loads((folder.path / _PLAN).read_text(encoding="ascii"))
-        plan = Plan(tuple(known["numbers"]), known["steps"], known["fill"], known["text"])
-        left_out = {str(key): str(why) for key, why in known["left_out"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    kept = _kept(folder, bench)
+    if kept is None:
         plan, left_out = bench.plan(budget)
-        kept = {
-            "numbers": plan.numbers,
-            "steps": plan.steps,
-            "fill": plan.fill,
-            "text": plan.text,
-            "left_out": left_out,
-        }
+        kept = _Planned(plan.numbers, plan.steps, plan.fill, plan.text, left_out)
         with folder.write(_PLAN) as file:
-            file.write_text(json.dumps(kept), encoding="ascii")
-    return plan, left_out
+            file.write_text(json.dumps(asdict(kept)), encoding="ascii")
+    return Plan(kept.numbers, kept.steps, kept.fill, kept.text), kept.left_out
 
 
-def _known(folder: Folder) -> Mapping[tuple[int, ...], Part]:
+def _kept(folder: Folder, bench: Bench) -> _Planned | None:
+    """The plan that the folder keeps; None where there is none, or none of these pictures."""
+    try:
+        kept = read_plain(_Planned, (folder.path / _PLAN).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return kept if kept.suits(bench) else None
+
+
+def _known(folder: Folder, bench: Bench) -> Mapping[tuple[int, ...], Part]:
     """The parts that were measured before; one that cannot be read is measured again."""
-    found = {}
+    found, rows = {}, {row.key for row in bench.question.rows}
     for name in sorted(folder.made()):
         if name.startswith("evaluate/part-"):
             try:
                 part = Part.of(json.loads((folder.path / name).read_text(encoding="ascii")))
-            except (OSError, ValueError, TypeError, KeyError):
+            except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+                    RecursionError):  # fmt: skip
                 continue
-            found[part.numbers] = part
+            if part.values.keys() == part.curves.keys() == rows:
+                found[part.numbers] = part
     return found
 
 
