@@ -105,6 +105,11 @@ def audit_files(
     own, networks = loaded.preprocess, [loaded, *([against] if against is not None else [])]
     check_truths(truths or {}, loaded.labels)
     known = [_truth((truths or {}).get(str(path)), loaded.labels) for path in paths]
+    asked = layer if isinstance(layer, str) else tuple(layer)
+    jobs = [
+        Job(one, asked, method=method, preprocess=preprocess, options=options) for one in networks
+    ]
+    print_of = _fingerprint(jobs, paths, known, [trials, batch_size, seed])
     with faults_told(loaded, paths, preprocess), faults_told(against or loaded, paths, preprocess):
         found = audit(
             loaded,
@@ -134,12 +139,6 @@ def audit_files(
     other = None
     if against is not None and found.against is not None:
         other = _drawing(against, found.against.audit, paths, method, preprocess)
-    jobs = [
-        Job(one, tuple(layer), method=method, preprocess=preprocess, options=options)
-        for one in networks
-    ]
-    settings = [trials, batch_size, seed]
-    print_of = _fingerprint(jobs, paths, known, settings)
     thumb = _thumbs(found, paths, as_prepare(preprocess or own))
     with first_home(out, lambda folder: _suits(folder, out, print_of)) as folder:
         files = write_audit(found, folder, draw, terms, other, thumb, print_of)
