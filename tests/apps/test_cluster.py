@@ -201,3 +201,5 @@ def test_a_batch_of_rows_is_a_batch_of_the_command_s_to_the_bit(tmp_path):
             assert row["map"] is row["score"] is None
     with pytest.raises(gh.InputError, match=r"there is none 'bytes'; there are path"):
         worker(arrow.table({"path": ["a"]}))
+    with pytest.raises(gh.InputError, match=r"lose them: label, map\. .*\{'label': 'own_label'\}"):
+        worker(arrow.table({**given, "label": ["a"] * 4, "map": [1] * 4}))

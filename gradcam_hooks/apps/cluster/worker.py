@@ -83,19 +83,19 @@ class Worker:
     def __call__(self, rows: Any) -> Any:
         """The rows, a table of Arrow, with what was found of each and without their pictures."""
         pa: Any = importlib.import_module("pyarrow")  # which Ray brings, without types
-        check_column(self._asked.image, rows.column_names)
+        check_column(self._asked.image, rows.column_names, maps=self._asked.maps)
         given = rows.column(self._asked.image).to_pylist()
         found = self._found(given)
         records = [_record(one) for one in found]
         for name, kind in COLUMNS.items():
             values = [_plain(name, getattr(one, name)) for one in records]
-            rows = _with(rows, name, pa.array(values, pa.type_for_alias(kind)))
+            rows = rows.append_column(name, pa.array(values, pa.type_for_alias(kind)))
         if self._asked.maps:
             maps = [None if isinstance(one, Exception) else one.maps[0].cpu() for one in found]
             blobs = [None if one is None else one.numpy().tobytes() for one in maps]
             shapes = [None if one is None else list(one.shape) for one in maps]
-            rows = _with(rows, "map", pa.array(blobs, pa.binary()))
-            rows = _with(rows, "map_shape", pa.array(shapes, pa.list_(pa.int64())))
+            rows = rows.append_column("map", pa.array(blobs, pa.binary()))
+            rows = rows.append_column("map_shape", pa.array(shapes, pa.list_(pa.int64())))
         return rows.drop_columns([self._asked.image])
 
     def _found(self, given: Sequence[object]) -> list[Explanation | Exception]:
@@ -119,16 +119,23 @@ class Worker:
         return ready(picture, self._prepare)
 
 
-def check_column(image: str, columns: Sequence[str]) -> None:
-    """See that there is a column of pictures.
+def check_column(image: str, columns: Sequence[str], *, maps: bool = False) -> None:
+    """See that there is a column of pictures, and none in the place of what is found.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is no column of pictures, or one would be lost.
     """
     if image not in columns:
         raise InputError(
             f"image= is the column of pictures, and there is none {image!r}; there are "
             f"{', '.join(columns) or 'none'}."
+        )
+    taken = [one for one in columns if one in {*COLUMNS, *(("map", "map_shape") if maps else ())}]
+    if taken:
+        first = taken[0]
+        raise InputError(
+            f"the data set has columns that explanations have as well, and would lose them: "
+            f"{', '.join(taken)}. Rename them: data.rename_columns({{{first!r}: 'own_{first}'}})."
         )
 
 
@@ -141,9 +148,3 @@ def _record(found: Explanation | Exception) -> Record:
 
 def _plain(name: str, value: Any) -> Any:
     return ", ".join(value) if name == "layer" and isinstance(value, list) else value
-
-
-def _with(rows: Any, name: str, values: Any) -> Any:
-    if name in rows.column_names:
-        return rows.set_column(rows.column_names.index(name), name, values)
-    return rows.append_column(name, values)
