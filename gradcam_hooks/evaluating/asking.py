@@ -106,7 +106,7 @@ class Part:
         part, count = cls(**read), len(read["numbers"])
         own = [one for row in part.values.values() for one in row.values()]
         drawn = [one for row in part.curves.values() for one in row.values()]
-        each = [part.numbers, part.answers, part.scores, *own, *drawn]
+        each: list[Sequence[object]] = [part.numbers, part.answers, part.scores, *own, *drawn]
         if any(len(one) != count for one in each) or len(part.even) not in (0, count):
             raise ValueError("there is not one number for each picture")
         if any(type(one) is not int for one in (*part.numbers, *part.answers)):
