@@ -1,29 +1,40 @@
 """How often `Explanation.check` is wrong, on networks of which it is known where they look.
 
+    python scripts/bench_check.py 8 7 [folder with the benchmark's networks]
+
 The demo's honest network looks at the shape and the fooled one at the tag; scenes are drawn anew,
 so that both regions are known to the pixel. A map is right where at least half of it lies in its
 network's region, and wrong where no more of it does than of an even map; others are left out. The
 wrong ones are baselines, and maps of Grad-CAM that were turned round or laid elsewhere.
+
+Then the benchmark's networks of shapes, on grids of two by two of four classes, of which they are
+sure: the region is the cell of the class that is asked of, the layer the last and the middle one.
 """
 
 from __future__ import annotations
 
+import itertools
+import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from train_demo import batch, grown, scene
+from trust_grids import Plan, of_shapes, trained
+from trust_units import seed_of
 
 import gradcam_hooks as gh
+from gradcam_hooks import metrics
 from gradcam_hooks.apps import demo
 from gradcam_hooks.apps.demo.shapes import TAG_COLORS, tag_mask
 from gradcam_hooks.results.checked import Trust
 
-__all__ = ["METHODS", "Checked", "checks", "rates"]
+__all__ = ["METHODS", "Checked", "checks", "grid_checks", "rates"]
 
 _SPLIT = 5  # a stream of scenes that neither training nor the card has seen
 _RIGHT = 0.5
@@ -94,6 +105,24 @@ def checks(count: int, seed: int = 0, step: int = 16) -> Iterator[Checked]:
                     yield Checked(name, result.method, part, even, word)
 
 
+def grid_checks(count: int, seed: int, folder: Path) -> Iterator[Checked]:
+    """The same of the networks of `benchmark_trust`, kept in a folder or trained into it."""
+    plan = Plan(folder, (seed,), ("residual", "vgg"), (0, 0), (0, 0), ())
+    for kind, layer in itertools.product(plan.kinds, ("last", "middle")):
+        net = trained(plan, kind, seed)
+        drawn = of_shapes(net, count, 2, random.Random(seed_of("check", kind, seed)), seed)
+        front, head = net.split(layer)
+        model = metrics.Gridded(front, head, 2).eval()
+        own = drawn.labels[range(count), drawn.cells].tolist()
+        for method in METHODS:
+            asked = {"target": own, "method": method}
+            result = gh.explain(model, drawn.images, "features_of_grid", **asked)
+            shares = metrics.grid_pg(result.maps, torch.tensor(drawn.cells), grid=2).values.tolist()
+            for share, word in zip(shares, result.check(seed=seed).words, strict=True):
+                assert isinstance(word, Trust)
+                yield Checked(f"{kind} {layer}", result.method, share, 0.25, word)
+
+
 def rates(found: list[Checked]) -> dict[str, tuple[int, Counter[str]]]:
     """Of right and of wrong maps how many there are, and which words they were given."""
     table = {}
@@ -107,7 +136,14 @@ def main() -> None:
     """Print a line for each network and method, and the rates."""
     assert set(TAG_COLORS) >= set(demo.LABELS)
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 48
-    found = list(checks(count, int(sys.argv[2]) if len(sys.argv) > 2 else 0))
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    tell(list(checks(count, seed)))
+    if len(sys.argv) > 3:
+        tell(list(grid_checks(count, seed, Path(sys.argv[3]))))
+
+
+def tell(found: list[Checked]) -> None:
+    """A line for each network and method, and the rates."""
     for network, method in dict.fromkeys((one.network, one.method) for one in found):
         own = [one for one in found if (one.network, one.method) == (network, method)]
         line = "; ".join(
@@ -115,7 +151,7 @@ def main() -> None:
             for name, (total, words) in rates(own).items()
             if total
         )
-        print(f"{network:8}{method:12}{line}")
+        print(f"{network:16}{method:12}{line}")
     for name, (total, words) in rates(found).items():
         print(name, total, dict(words))
 

@@ -22,7 +22,7 @@ from trust_ways import Way, maps_of, ways
 from gradcam_hooks import metrics
 from gradcam_hooks.evaluating.controls import blurred
 
-__all__ = ["SETTINGS", "Plan", "grid_units", "photographed", "trained"]
+__all__ = ["SETTINGS", "Plan", "grid_units", "of_shapes", "photographed", "trained"]
 
 SETTINGS = ("grid_pg", "grid_pg-", "di_part", "di_full")
 _EPOCHS = {"residual": 2, "vgg": 2, "vit": 3}
@@ -152,7 +152,7 @@ def _measured(
     if kind == "real":
         drawn = _of_photographs(net, counts[0], grid, chance)
     else:
-        drawn = _of_shapes(net, counts[0], grid, chance, seed)
+        drawn = of_shapes(net, counts[0], grid, chance, seed)
     front, head = net.split(layer)
     plain = "grid_pg" if setting == "grid_pg-" else setting
     head = _Lowered(head) if setting == "grid_pg-" else head
@@ -210,7 +210,7 @@ def _classes_of(head: nn.Module, front: nn.Module, image: Tensor) -> int:
         return int(head(front(image)).shape[1])
 
 
-def _of_shapes(net: Staged, count: int, grid: int, chance: random.Random, seed: int) -> _Drawn:
+def of_shapes(net: Staged, count: int, grid: int, chance: random.Random, seed: int) -> _Drawn:
     """Grids of drawn shapes; the class of the cell that is asked of stands in no other cell."""
     images, labels = shapes(384, 1000 + seed)
     with torch.no_grad():

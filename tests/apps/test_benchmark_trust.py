@@ -163,7 +163,7 @@ def test_grids_ask_of_a_class_that_stands_in_one_cell(load: Load) -> None:
     torch.manual_seed(0)
     net = load("trust_networks").residual(8).eval()
     for grid in (2, 3):
-        drawn = grids._of_shapes(net, 5, grid, random.Random(0), 0)
+        drawn = grids.of_shapes(net, 5, grid, random.Random(0), 0)
         assert drawn.images.shape == (5, 3, 32 * grid, 32 * grid)
         for labels, cell in zip(drawn.labels, drawn.cells, strict=True):
             assert int((labels == labels[cell]).sum()) == 1
