@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from gradcam_hooks.auditing import clusters
-from gradcam_hooks.auditing.islands import islands
+from gradcam_hooks.auditing.islands import gap_of, islands
 from gradcam_hooks.auditing.looking import Seen
-from gradcam_hooks.auditing.trials import Group
+from gradcam_hooks.auditing.trials import APART, Group
 
 __all__ = ["LEAST", "OF_CLASS", "groups_of"]
 
@@ -25,7 +25,7 @@ OF_CLASS = 16
 """Pictures of a class at least, for strategies to be looked for among them alone."""
 
 
-GAPS = {"place": 3.0, "look": 1.9}
+GAPS = {"place": APART, "look": 1.9}
 """From where on an island is one, in standard deviations of the gap to the rest."""
 
 _STABLE = 0.5
@@ -61,18 +61,25 @@ def _split(
                 continue
             here = every[numbers]
             found += [
-                Group(numbers[own], kind, among, leaves, stability=stable)
-                for own, leaves, stable in _parts(here, generator)
+                Group(numbers[own], kind, among, leaves, stability=stable, gap=wide)
+                for own, leaves, stable, wide in _parts(here, generator)
             ]
             found += [
-                Group(numbers[one.members], kind, among, stability=one.stability, island=True)
+                Group(
+                    numbers[one.members],
+                    kind,
+                    among,
+                    stability=one.stability,
+                    island=True,
+                    gap=one.gap,
+                )
                 for one in islands(here, generator, GAPS[kind], LEAST)
             ]
     return _once(found)
 
 
-def _parts(points: Tensor, generator: torch.Generator) -> list[tuple[Tensor, float, float]]:
-    """The groups by the graph's spectrum: members, edges that leave, stability.
+def _parts(points: Tensor, generator: torch.Generator) -> list[tuple[Tensor, float, float, float]]:
+    """The groups by the graph's spectrum: members, edges that leave, stability, gap to the rest.
 
     None where a picture's group, on average, does not come again: these are cuts through a cloud.
     """
@@ -85,8 +92,8 @@ def _parts(points: Tensor, generator: torch.Generator) -> list[tuple[Tensor, flo
         return []
     members = [(own == group).nonzero()[:, 0] for group in range(len(leaves))]
     return [
-        (one, left, again)
-        for one, left, again in zip(members, leaves, stable, strict=True)
+        (one, left, again, gap_of(points, own == group))
+        for group, (one, left, again) in enumerate(zip(members, leaves, stable, strict=True))
         if len(one) >= LEAST
     ]
 

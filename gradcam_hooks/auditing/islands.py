@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gradcam_hooks.auditing.clusters import MOST, apart
 
-__all__ = ["Island", "bound", "islands"]
+__all__ = ["Island", "bound", "gap_of", "islands"]
 
 NEAR = 3
 """Nearest neighbours that bind; a chain of more binds everything."""
@@ -57,7 +57,7 @@ def islands(points: Tensor, generator: torch.Generator, gap: float, least: int =
     """
     drawn = torch.randperm(len(points), generator=generator)[:MOST].sort().values
     marks = points[drawn].float()
-    found = [(one, wide) for one in _grown(marks, least) if (wide := _gap(marks, one)) >= gap]
+    found = [(one, wide) for one in _grown(marks, least) if (wide := gap_of(marks, one)) >= gap]
     if not found:
         return []
     again = [_again(marks, least, generator) for _ in range(_AGAIN)]
@@ -69,7 +69,8 @@ def islands(points: Tensor, generator: torch.Generator, gap: float, least: int =
     return sorted(kept, key=lambda one: -one.gap)
 
 
-def _gap(points: Tensor, mask: Tensor) -> float:
+def gap_of(points: Tensor, mask: Tensor) -> float:
+    """Between some points and the rest, in standard deviations, seen from either."""
     return max(apart(points[mask], points[~mask]), apart(points[~mask], points[mask]))
 
 

@@ -149,7 +149,8 @@ def _audited(model: nn.Module | LoadedModel, ask: _Ask) -> _Done:
     groups = groups_of(seen, generator)
     chosen = drawn(groups, seen.answers, ask.trials, generator)
     outcome = _asked(network, pictures, seen, ask, chosen, generator)
-    verdicts = judged(groups, outcome, seen.answers, seen.places, generator)
+    looks = seen.looks if seen.details is None else seen.details
+    verdicts = judged(groups, outcome, seen.answers, seen.places, looks, generator)
     strategies = strategies_of(seen, groups, verdicts, known, names)
     power = power_of(seen, len(chosen))
     audit = Audit(

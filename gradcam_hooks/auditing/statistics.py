@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["discoveries", "fisher", "interval", "signs", "strata"]
+__all__ = ["alike", "discoveries", "fisher", "interval", "signs", "strata"]
 
 ROUNDS = 9999
 """Permutations of a test; the least p is one in ten thousand."""
@@ -84,6 +84,48 @@ def strata(
         return math.nan, 1.0
     reached = int((null >= total - 1e-9).sum())
     return total / weight, (reached + 1) / (rounds + 1)
+
+
+def alike(
+    points: Tensor, chosen: Tensor, groups: Tensor, generator: torch.Generator, rounds: int = 999
+) -> float:
+    """The p of the chosen points lying in one direction from the middle of their group.
+
+    As many of the same groups, drawn by chance, do so as far. Of a group of more than a thousand
+    others a thousand are drawn.
+
+    Args:
+        points: ``(n, numbers)``.
+        chosen: bool ``(n,)``.
+        groups: ``(n,)`` of numbers; what is compared lies in one of them.
+        generator: draws.
+        rounds: how many permutations.
+
+    >>> points = torch.cat([torch.eye(8)[:1].expand(4, 8), torch.eye(8)[1:]])
+    >>> chosen = torch.arange(11) < 4
+    >>> alike(points, chosen, torch.zeros(11), torch.Generator().manual_seed(0)) < 0.02
+    True
+    """
+    total = torch.zeros(points.shape[1], dtype=torch.float64)
+    null = torch.zeros(rounds, points.shape[1], dtype=torch.float64)
+    compared = False
+    for group in set(groups[chosen].tolist()):
+        own = (chosen & (groups == group)).nonzero()[:, 0]
+        rest = (~chosen & (groups == group)).nonzero()[:, 0]
+        rest = rest[torch.randperm(len(rest), generator=generator)[:1000]]
+        if len(rest) < len(own):
+            continue
+        here = points[torch.cat([own, rest])].double()
+        ways = torch.nn.functional.normalize(here - here.mean(0), dim=1)
+        order = torch.rand(rounds, len(ways), generator=generator).argsort(1)[:, : len(own)]
+        total += ways[: len(own)].sum(0)
+        for column in order.T:
+            null += ways[column]
+        compared = True
+    if not compared:
+        return 1.0
+    reached = int((null.square().sum(1) >= total.square().sum() - 1e-9).sum())
+    return (reached + 1) / (rounds + 1)
 
 
 def discoveries(p: Sequence[float]) -> list[float]:

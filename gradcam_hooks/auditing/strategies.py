@@ -41,6 +41,8 @@ class Proof:
         q_pasted: the false discovery rate at which its regions did more than the others; where
             it is all pictures, or all of a class, at which they did it in more than a quarter.
         q: the false discovery rate of both together.
+        q_alike: the false discovery rate at which what lies under the maps of a group of one
+            place is alike, and unlike what the classes' others show; 1 where that was not asked.
         replaced: whether the regions took the place of what the other pictures look at, because
             all look at the same place.
     """
@@ -56,6 +58,7 @@ class Proof:
     q_covered: float = 1.0
     q_pasted: float = 1.0
     q: float = 1.0
+    q_alike: float = 1.0
     replaced: bool = False
 
 

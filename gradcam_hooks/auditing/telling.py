@@ -13,7 +13,7 @@ from gradcam_hooks.auditing.features import SIDE, concentration
 from gradcam_hooks.auditing.grouping import LEAST, OF_CLASS
 from gradcam_hooks.auditing.looking import Seen
 from gradcam_hooks.auditing.strategies import Proof, Strategy, told, where
-from gradcam_hooks.auditing.trials import Group
+from gradcam_hooks.auditing.trials import Group, Q
 from gradcam_hooks.results.facts import class_word, label_of
 
 __all__ = ["finding", "power_of", "strategies_of"]
@@ -83,7 +83,8 @@ def _strategy(
     answers = dict(Counter(seen.answers[members].tolist()).most_common())
     inside, outside = _accuracies(seen.answers, members, truths)
     together = concentration(places)
-    looks_at = _looks_at(group.by, where(mean) if together >= 0.5 else None)
+    alone = proof.q_alike <= Q and suspect
+    looks_at = _looks_at(group.by, where(mean) if together >= 0.5 else None, alone=alone)
     names = [class_word(one, label_of(one, labels)) for one in answers]
     return Strategy(
         members=tuple(members.tolist()),
@@ -105,10 +106,19 @@ def _strategy(
     )
 
 
-def _looks_at(by: str, place: str | None) -> str:
-    """What the pictures of a group have in common, in words; ``place`` where it is one."""
+def _looks_at(by: str, place: str | None, *, alone: bool) -> str:
+    """What the pictures of a group have in common, in words; ``place`` where it is one.
+
+    Args:
+        by: what they were grouped by.
+        place: where they look, if at one place.
+        alone: whether what is at their place is alike, and unlike what the others show.
+    """
     if by == "place":
-        return "look at no one place" if place is None else f"look at the {place}"
+        if place is None:
+            return "look at no one place"
+        unlike = ", at something that the others of their class do not show" if alone else ""
+        return f"look at the {place}{unlike}"
     at = "" if place is None else f" at the {place}"
     return f"look at something{at} that the others of their class do not show"
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gradcam_hooks.auditing.features import concentration, off_centre, turned
 from gradcam_hooks.auditing.proof import Answer, Inputs, cover, paste
-from gradcam_hooks.auditing.statistics import discoveries, fisher, signs, strata
+from gradcam_hooks.auditing.statistics import alike, discoveries, fisher, signs, strata
 from gradcam_hooks.auditing.strategies import Proof
 
 __all__ = ["Group", "Trials", "drawn", "fixed", "judged", "tried"]
@@ -24,13 +24,21 @@ __all__ = ["Group", "Trials", "drawn", "fixed", "judged", "tried"]
 RATE, MORE, COVERS, Q = 0.5, 0.2, 0.2, 0.05
 """From where on a strategy is suspect: its regions make at least half of the other pictures their
 class, at least 0.2 more than the regions of the class's others; covering changes at least 0.2 more
-of the answers than covering elsewhere; both together at a false discovery rate of 5 % at most."""
+of the answers than covering elsewhere; each at a false discovery rate of 5 % at most."""
+
+APART = 3.0
+"""How far the maps of few pictures lie apart from all others, in standard deviations of the gap,
+for their place to be one that the classes' others do not share."""
 
 _OF_GROUP, _OF_CLASS = 16, 24
 _PART = 64
 _TURNS = 999
-_ALONE = 0.5
-"""How far all maps look at one place, at least, for that place to be suspect by itself."""
+_ALONE, _OFF = 0.5, 2 / 3
+"""How far maps look at one place, at least, for that place to be suspect by itself, and how much of
+it lies outside the middle quarter of the picture."""
+
+_MINOR = 0.5
+"""Of the pictures it was found among, what a strategy holds at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +53,7 @@ class Group:
         whole: whether it is all there was to group, so that its maps did not choose it.
         stability: how far it comes again when a fifth of the pictures is left out.
         island: whether it is few pictures apart from the rest, and not a part of all.
+        gap: to the rest of those it was found among, in standard deviations.
     """
 
     members: Tensor
@@ -54,6 +63,7 @@ class Group:
     whole: bool = False
     stability: float = 1.0
     island: bool = False
+    gap: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,9 +152,19 @@ def judged(
     trials: Trials,
     answers: Tensor,
     places: Tensor,
+    looks: Tensor | None,
     generator: torch.Generator,
 ) -> list[tuple[Proof, bool]]:
-    """The proof of each group, and whether it is suspect."""
+    """The proof of each group, and whether it is suspect.
+
+    Args:
+        groups: what is judged.
+        trials: what was tried.
+        answers: the class of every picture.
+        places: where each looks.
+        looks: what is there, which chose no group by place; None where nobody knows.
+        generator: draws permutations.
+    """
     found = [_proof(group, trials, answers, generator) for group in groups]
     covered = discoveries([p for _, p, _ in found])
     pasted, both = [1.0] * len(groups), [1.0] * len(groups)
@@ -155,10 +175,13 @@ def judged(
         together = discoveries([fisher(found[i][1:]) for i in rows])
         for i, q in zip(rows, together, strict=True):
             both[i] = q
+    unlike = discoveries([_alike(one, answers, looks, generator) for one in groups])
     verdicts = []
     for i, (group, (proof, *_)) in enumerate(zip(groups, found, strict=True)):
-        full = replace(proof, q_covered=covered[i], q_pasted=pasted[i], q=both[i])
-        verdicts.append((full, _suspect(group, full, places, generator)))
+        full = replace(
+            proof, q_covered=covered[i], q_pasted=pasted[i], q=both[i], q_alike=unlike[i]
+        )
+        verdicts.append((full, _suspect(group, full, answers, places, generator)))
     return verdicts
 
 
@@ -197,14 +220,38 @@ def _mean(values: Tensor) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def _suspect(group: Group, proof: Proof, places: Tensor, generator: torch.Generator) -> bool:
+def _suspect(
+    group: Group, proof: Proof, answers: Tensor, places: Tensor, generator: torch.Generator
+) -> bool:
     """Whether the numbers accuse it (see the thresholds)."""
     decides = proof.covered - proof.covered_elsewhere >= COVERS and proof.pasted >= RATE
     if not decides:
         return False
     if group.whole:
         return proof.q_pasted <= Q and fixed(places[group.members], generator)
-    return proof.more >= MORE and proof.q <= Q
+    if len(group.members) > _MINOR * _among(group, answers):
+        return False  # what is unlike it are the others, and they are judged themselves
+    if proof.more >= MORE and max(proof.q, proof.q_pasted) <= Q:
+        return True
+    here = places[group.members]
+    one_place = concentration(here) >= _ALONE and off_centre(here) >= _OFF
+    return one_place and max(proof.q_covered, proof.q_alike) <= Q
+
+
+def _alike(
+    group: Group, answers: Tensor, looks: Tensor | None, generator: torch.Generator
+) -> float:
+    """The p of what is there being alike, of few pictures that look at a place of their own."""
+    if looks is None or group.whole or group.by != "place" or group.gap < APART:
+        return 1.0
+    chosen = torch.zeros(len(answers), dtype=torch.bool)
+    chosen[group.members] = True
+    return alike(looks, chosen, answers, generator)
+
+
+def _among(group: Group, answers: Tensor) -> int:
+    """How many pictures it was found among."""
+    return len(answers) if group.among is None else int((answers == group.among).sum())
 
 
 def fixed(places: Tensor, generator: torch.Generator) -> bool:
@@ -214,7 +261,7 @@ def fixed(places: Tensor, generator: torch.Generator) -> bool:
     habit of the middle would survive; most of them lies outside the middle quarter.
     """
     some = places[torch.randperm(len(places), generator=generator)[:200]]
-    if len(some) < 4 or concentration(some) < _ALONE or off_centre(some) < 2 / 3:
+    if len(some) < 4 or concentration(some) < _ALONE or off_centre(some) < _OFF:
         return False
     ways = turned(some.double().sqrt())
     rows = torch.arange(len(some))

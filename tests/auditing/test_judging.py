@@ -1,0 +1,100 @@
+"""Which groups are accused, by numbers that a hand can follow."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gradcam_hooks.auditing.statistics import alike
+from gradcam_hooks.auditing.strategies import Proof
+from gradcam_hooks.auditing.trials import Group, Trials, judged
+
+COUNT, FEW = 80, 10
+
+
+def verdict(
+    looks: Tensor | None, members: Tensor, rates: Tensor, **group: object
+) -> tuple[Proof, bool]:
+    """Of a group of the class 0, whose every region decides; few look at one corner."""
+    generator = torch.Generator().manual_seed(0)
+    answers = (torch.arange(COUNT) >= COUNT - 20).long()
+    cells = torch.randint(64, (COUNT,), generator=generator)
+    cells[:FEW] = 0
+    places = functional.one_hot(cells, 64).float()
+    tried = torch.arange(COUNT - 20)
+    ones, none = torch.ones(len(tried)), torch.full((len(tried),), torch.nan)
+    trials = Trials(tried, ones, 0 * ones, rates[: len(tried)], 0 * ones, none)
+    own = Group(members, "place", 0, **group)
+    ((proof, suspect),) = judged([own], trials, answers, places, looks, generator)
+    return proof, suspect
+
+
+def drawn(seed: int = 0) -> Tensor:
+    """What is at each picture's place: nothing that is alike."""
+    return torch.randn(COUNT, 16, generator=torch.Generator().manual_seed(seed))
+
+
+def with_mark() -> Tensor:
+    looks = drawn()
+    looks[:FEW] += 4 * functional.one_hot(torch.tensor(3), 16)
+    return looks
+
+
+EQUAL = torch.full((COUNT,), 0.75)
+FIRST = torch.arange(FEW)
+
+
+@pytest.mark.parametrize(
+    ("looks", "gap", "wanted"),
+    [
+        (with_mark(), 4.0, True),
+        (with_mark(), 2.0, False),  # not apart: some of many places
+        (drawn(), 4.0, False),  # the class's own object, which stands there in some
+        (None, 4.0, False),
+    ],
+)
+def test_few_that_look_at_a_place_of_their_own_are_suspect_where_what_is_there_is_unlike_the_rest(
+    looks: Tensor | None, gap: float, *, wanted: bool
+) -> None:
+    proof, suspect = verdict(looks, FIRST, EQUAL, gap=gap)
+    assert abs(proof.more) < 1e-6  # their regions overrule others as often as the rest's do
+    assert suspect is wanted
+    assert (proof.q_alike <= 0.05) is wanted
+
+
+def test_a_region_that_makes_others_its_class_no_oftener_than_half_decides_nothing() -> None:
+    assert not verdict(with_mark(), FIRST, torch.full((COUNT,), 0.4), gap=4.0)[1]
+
+
+def test_what_overrules_oftener_is_suspect_but_never_the_most_of_a_class_beside_few() -> None:
+    rates = torch.where(torch.arange(COUNT) < FEW, 1.0, 0.25)
+    assert verdict(drawn(), FIRST, rates)[1]
+    assert not verdict(drawn(), torch.arange(FEW, COUNT - 20), 1.25 - rates)[1]
+
+
+def test_oftener_by_chance_accuses_nobody() -> None:
+    rates = torch.tensor([1.0, 0.5]).repeat(COUNT // 2)  # half and half, in the few as in the rest
+    rates[FIRST] = torch.tensor([1.0, 1, 1, 1, 1, 1, 1, 1, 0.5, 0.5])
+    proof, suspect = verdict(drawn(), FIRST, rates)
+    assert proof.more == pytest.approx(0.15)
+    proof, suspect = verdict(drawn(), FIRST[:4], rates)
+    assert proof.more > 0.2
+    assert proof.q <= 0.05 < proof.q_pasted  # covering alone would carry both
+    assert not suspect
+
+
+def test_how_alike_is_the_share_of_all_choices_that_are_as_much() -> None:
+    points = torch.randn(9, 3, generator=torch.Generator().manual_seed(1)).double()
+    points[:3, 0] += 2
+    ways = functional.normalize(points - points.mean(0), dim=1)
+    every = [float(ways[list(one)].sum(0).square().sum()) for one in combinations(range(9), 3)]
+    exact = sum(one >= every[0] - 1e-9 for one in every) / len(every)
+    chosen = torch.arange(9) < 3
+    generator = torch.Generator().manual_seed(0)
+    assert alike(points, chosen, torch.zeros(9), generator, 9999) == pytest.approx(exact, abs=0.01)
+    apart = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1, 1])
+    assert alike(points, chosen, apart, generator) == 1.0  # nothing of their class beside them
