@@ -115,8 +115,7 @@ def grid_checks(count: int, seed: int, folder: Path) -> Iterator[Checked]:
         model = metrics.Gridded(front, head, 2).eval()
         own = drawn.labels[range(count), drawn.cells].tolist()
         for method in METHODS:
-            asked = {"target": own, "method": method}
-            result = gh.explain(model, drawn.images, "features_of_grid", **asked)
+            result = gh.explain(model, drawn.images, "features_of_grid", target=own, method=method)
             shares = metrics.grid_pg(result.maps, torch.tensor(drawn.cells), grid=2).values.tolist()
             for share, word in zip(shares, result.check(seed=seed).words, strict=True):
                 assert isinstance(word, Trust)
