@@ -7,15 +7,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gradcam_hooks.auditing.features import SIDE
+from gradcam_hooks.auditing.objects import Overlap
 from gradcam_hooks.auditing.strategies import Audit
 
-__all__ = ["Cell", "ClassFigures", "confusion", "of_classes", "plane", "unlike", "wrong_and_sure"]
+__all__ = [
+    "Cell",
+    "ClassFigures",
+    "confusion",
+    "of_classes",
+    "overlap_of",
+    "plane",
+    "unlike",
+    "wrong_and_sure",
+]
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,9 @@ class ClassFigures:
         area: of the picture, where the map is at least half of its largest value.
         blank: of its pictures, whose map is blank.
         doubtful: of its pictures, whose map is diagnosed as other than "ok".
+        objects: how far its maps lie on the objects; None where none is told.
+        agreement: how far methods agree on its pictures, a correlation; None where none was asked.
+        compared: how many of its pictures that is known of.
     """
 
     number: int
@@ -43,6 +57,9 @@ class ClassFigures:
     area: float
     blank: float
     doubtful: float
+    objects: Overlap | None = None
+    agreement: float | None = None
+    compared: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +101,7 @@ def _figures(audit: Audit, number: int, members: Tensor) -> ClassFigures:
         for one in members.tolist()
         if audit.truths is not None and audit.truths[one] >= 0
     ]
+    alike, compared = (None, 0) if audit.agreement is None else audit.agreement.of(members.tolist())
     return ClassFigures(
         number=number,
         count=len(members),
@@ -94,7 +112,15 @@ def _figures(audit: Audit, number: int, members: Tensor) -> ClassFigures:
         area=float((maps >= 0.5).float().mean()),
         blank=1 - len(seen) / len(members),
         doubtful=sum(audit.words[one] != "ok" for one in members.tolist()) / len(members),
+        objects=overlap_of(audit, members.tolist()),
+        agreement=alike,
+        compared=compared,
     )
+
+
+def overlap_of(audit: Audit, members: Sequence[int]) -> Overlap | None:
+    """How far the maps of these pictures lie on their objects; None where none is told."""
+    return None if audit.on_objects is None else audit.on_objects.of(members)
 
 
 def confusion(audit: Audit) -> tuple[Cell, ...]:

@@ -7,7 +7,7 @@ memory. Here the library is asked for explanations; nothing is judged.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gradcam_hooks.auditing.features import boxes_of, looks, places
+from gradcam_hooks.auditing.keeping import Keeping, Part, joined
+from gradcam_hooks.auditing.objects import Objects, OnObjects, measured
 from gradcam_hooks.auditing.pictures import Pictures, not_finite
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.explainers import Explainer, explainer
@@ -27,7 +29,7 @@ from gradcam_hooks.network.state import untouched
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.targets import Target
 
-__all__ = ["Seen", "answering", "see"]
+__all__ = ["Look", "Seen", "answering", "positive", "see"]
 
 Answer = Callable[[Tensor], Tensor]
 """From inputs to the probabilities of the classes, ``(batch, classes)``."""
@@ -47,6 +49,7 @@ class Seen:
         boxes: the box around the peak of each, in pixels of the input.
         answers: the class that the network says.
         chances: how probable it says that is.
+        on_objects: how far each map lies on its object; None where objects were not given.
         words: the diagnosis of each map.
         size: height and width of the input.
         layers: what was explained, by dotted name.
@@ -59,6 +62,7 @@ class Seen:
     boxes: Tensor
     answers: Tensor
     chances: Tensor
+    on_objects: OnObjects | None
     words: tuple[str, ...]
     size: tuple[int, int]
     layers: tuple[str, ...]
@@ -67,71 +71,129 @@ class Seen:
         return len(self.answers)
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """How pictures are looked at.
+
+    Attributes:
+        layer: as for `explain`.
+        method: as for `explain`.
+        target: as for `explain`.
+        options: `Explainer`'s, and the method's own.
+        batch_size: pictures that go through the network at once.
+        objects: where the objects are, where that is known.
+    """
+
+    layer: LayerSpec
+    method: object
+    target: Target
+    options: Mapping[str, object]
+    batch_size: int
+    objects: Objects | None = None
+
+
 def see(
     model: nn.Module | LoadedModel,
     pictures: Pictures,
-    layer: LayerSpec,
-    method: object,
-    target: Target,
-    options: Mapping[str, object],
-    batch_size: int,
+    look: Look,
+    keeping: Keeping | None = None,
 ) -> Seen:
-    """Look at every picture once.
+    """Look at every picture once, but for those of which it is kept what was seen.
 
     Raises:
         InputError: the network gives no logits of classes, or no finite ones, or its maps are no
             pictures.
         GradCamHooksError: as `Explainer` raises.
     """
-    row = method_of(method)  # type: ignore[arg-type]  # it says what it takes
+    parts = [] if keeping is None else keeping.known()
+    known = {number for part in parts for number in part.numbers}
+    missing = [number for number in range(pictures.count) if number not in known]
+    for part in _parts(model, pictures, look, missing):
+        if keeping is not None:
+            if known and not part.fits(parts[0]):
+                keeping.forget()
+                return see(model, pictures, look, keeping)
+            keeping.keep(part)
+        parts.append(part)
+    whole = joined(parts)
+    facts = whole.facts
+    return Seen(
+        maps=facts["maps"],
+        places=facts["places"],
+        looks=facts["looks"].float() if "looks" in facts else None,
+        details=facts["details"].float() if "details" in facts else None,
+        boxes=facts["boxes"],
+        answers=facts["answers"],
+        chances=facts["chances"],
+        on_objects=OnObjects(*facts["objects"].T) if "objects" in facts else None,
+        words=whole.words,
+        size=whole.size,
+        layers=whole.layers,
+    )
+
+
+def _parts(
+    model: nn.Module | LoadedModel, pictures: Pictures, look: Look, missing: Sequence[int]
+) -> Iterator[Part]:
+    """Batch after batch of these pictures, looked at."""
+    if not missing:
+        return
+    row = method_of(look.method)  # type: ignore[arg-type]  # it says what it takes
     kept: list[tuple[Tensor, Tensor]] = []
-    asked, beside = _watched(row, kept), row.rule is None or "sampler" in options
-    parts: list[dict[str, Tensor]] = []
+    asked, beside = _watched(row, kept), row.rule is None or "sampler" in look.options
     earlier: dict[str, nn.Module] = {}
     passed: list[Tensor] = []
-    words: list[str] = []
     odd: list[int] = []
-    layers: tuple[str, ...] = ()
 
     def keep(name: str, output: object) -> None:
         if isinstance(output, Tensor):
             passed.append(output.detach())
 
-    with explainer(asked, model, layer, **options) as explain:
-        for start in range(0, pictures.count, batch_size):
-            numbers = range(start, min(start + batch_size, pictures.count))
+    with explainer(asked, model, look.layer, **look.options) as explain:
+        for start in range(0, len(missing), look.batch_size):
+            numbers = missing[start : start + look.batch_size]
             inputs = pictures.inputs(numbers)
+            masks = look.objects and look.objects(numbers, _size(inputs))
             kept.clear()
             ready = inputs.to(_like(explain.model))
             if not start:
-                earlier = {} if beside else _earlier(explain, ready[:1], target)
+                earlier = {} if beside else _earlier(explain, ready[:1], look.target)
             with hooked(earlier, keep):
-                explained = explain(ready, target=target)
+                explained = explain(ready, target=look.target)
             raw = _raw(explained)
-            layers = explained.layers
             looked = None if beside else _looked(kept, raw)
-            words += map(str, explained.diagnosis)
-            parts.append(_facts(explained, raw, looked, passed))
-            fine = raw.isfinite().flatten(1).all(1).cpu() & parts[-1]["chances"].isfinite()
-            odd += (start + (~fine).nonzero()[:, 0]).tolist()
+            facts = _facts(explained, raw, looked, passed, masks)
             passed.clear()
+            fine = raw.isfinite().flatten(1).all(1).cpu() & facts["chances"].isfinite()
+            if not bool(fine.all()):
+                odd += [numbers[row] for row in (~fine).nonzero()[:, 0].tolist()]
+                continue
+            words = tuple(map(str, explained.diagnosis))
+            finer = next(iter(earlier), "")
+            yield Part(tuple(numbers), facts, words, explained.layers, finer, _size(explained.maps))
     if odd:
         raise InputError(not_finite(pictures, odd))
-    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    whole = all("looks" in part for part in parts)
-    detailed = all("details" in part for part in parts)
-    return Seen(
-        maps=joined["maps"],
-        places=joined["places"],
-        looks=joined["looks"] if whole else None,
-        details=joined["details"] if detailed else None,
-        boxes=joined["boxes"],
-        answers=joined["answers"],
-        chances=joined["chances"],
-        words=tuple(words),
-        size=(explained.maps.shape[-2], explained.maps.shape[-1]),
-        layers=layers,
-    )
+
+
+def positive(
+    model: nn.Module | LoadedModel, pictures: Pictures, look: Look, numbers: Sequence[int]
+) -> Tensor:
+    """The positive part of the maps of some pictures, at the layer's resolution; no more of them.
+
+    Raises:
+        GradCamHooksError: as `see`.
+    """
+    found = []
+    with explainer(look.method, model, look.layer, **look.options) as explain:  # type: ignore[arg-type]
+        for start in range(0, len(numbers), look.batch_size):
+            inputs = pictures.inputs(list(numbers[start : start + look.batch_size]))
+            explained = explain(inputs.to(_like(explain.model)), target=look.target)
+            found.append(_raw(explained).relu().cpu())
+    return torch.cat(found)
+
+
+def _size(inputs: Tensor) -> tuple[int, int]:
+    return inputs.shape[-2], inputs.shape[-1]
 
 
 def _watched(row: Method, kept: list[tuple[Tensor, Tensor]]) -> Method | Callable[..., Tensor]:
@@ -163,7 +225,7 @@ def _looked(kept: list[tuple[Tensor, Tensor]], raw: Tensor) -> Tensor | None:
         return None
     activation = kept[-1][0]
     fits = activation.ndim == 4 and (len(activation), *activation.shape[2:]) == raw.shape
-    return looks(activation, raw).cpu() if fits else None
+    return looks(activation, raw).half().cpu() if fits else None
 
 
 def _raw(explained: Explanation) -> Tensor:
@@ -178,7 +240,11 @@ def _raw(explained: Explanation) -> Tensor:
 
 
 def _facts(
-    explained: Explanation, raw: Tensor, looked: Tensor | None, passed: Sequence[Tensor]
+    explained: Explanation,
+    raw: Tensor,
+    looked: Tensor | None,
+    passed: Sequence[Tensor],
+    masks: Tensor | None,
 ) -> dict[str, Tensor]:
     if explained.logits is None:
         raise InputError(
@@ -198,7 +264,9 @@ def _facts(
     if passed and len(passed[-1]) == len(raw):
         size = passed[-1].shape[-2:]
         wide = functional.interpolate(raw.relu()[:, None].to(passed[-1]), size, mode="bilinear")
-        found["details"] = looks(passed[-1], wide[:, 0]).cpu()
+        found["details"] = looks(passed[-1], wide[:, 0]).half().cpu()
+    if masks is not None:
+        found["objects"] = measured(explained.maps.float().cpu(), masks.cpu())
     return found if looked is None else {**found, "looks": looked}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,7 +16,9 @@ from torch import Tensor
 
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.files import list_images
+from gradcam_hooks.images.geometry import Geometry
 from gradcam_hooks.images.given import Prepare, is_picture, prepared
+from gradcam_hooks.images.pictures import Picture
 
 __all__ = ["Pictures", "not_finite", "pictures_of"]
 
@@ -31,6 +33,7 @@ class Pictures:
         names: of each, where it is a file.
         truths: what a data set says each is, a class number or a label; None where it does not.
         classes: the classes' names, where a data set has them.
+        geometries: where the inputs that were made last lie on their pictures, by number.
     """
 
     count: int
@@ -38,6 +41,7 @@ class Pictures:
     names: tuple[str, ...] | None = None
     truths: tuple[object, ...] | None = None
     classes: tuple[str, ...] | None = None
+    geometries: dict[int, Geometry] = field(default_factory=dict, compare=False)
 
 
 def pictures_of(given: object, prepare: Callable[[], Prepare]) -> Pictures:
@@ -66,7 +70,8 @@ def pictures_of(given: object, prepare: Callable[[], Prepare]) -> Pictures:
         given = list_images(given)
     if isinstance(given, list | tuple) and given and is_picture(given):
         names = tuple(map(str, given)) if _is_path(given[0]) else None
-        return Pictures(len(given), _reader(given, prepare), names)
+        known: dict[int, Geometry] = {}
+        return Pictures(len(given), _reader(given, prepare, known), names, geometries=known)
     if hasattr(given, "__getitem__") and hasattr(given, "__len__") and not is_picture(given):
         return _of_set(given, prepare)
     raise InputError(
@@ -93,11 +98,28 @@ def _is_path(one: object) -> bool:
     return isinstance(one, str | os.PathLike)
 
 
-def _reader(items: Sequence[Any], prepare: Callable[[], Prepare]) -> Callable[..., Tensor]:
+def _reader(
+    items: Sequence[Any], prepare: Callable[[], Prepare], known: dict[int, Geometry]
+) -> Callable[..., Tensor]:
     def read(numbers: Sequence[int]) -> Tensor:
-        return prepared([items[number] for number in numbers], prepare())[0]
+        return _made(numbers, [items[number] for number in numbers], prepare, known)
 
     return read
+
+
+def _made(
+    numbers: Sequence[int],
+    items: Sequence[Any],
+    prepare: Callable[[], Prepare],
+    known: dict[int, Geometry],
+) -> Tensor:
+    """The inputs of pictures; where these lie on them is noted, and what was noted before goes."""
+    inputs, pictures = prepared(items, prepare())
+    known.clear()
+    for number, picture in zip(numbers, pictures, strict=True):
+        if isinstance(picture, Picture):
+            known[number] = picture.geometry
+    return inputs
 
 
 def _of_set(given: Any, prepare: Callable[[], Prepare]) -> Pictures:
@@ -105,13 +127,14 @@ def _of_set(given: Any, prepare: Callable[[], Prepare]) -> Pictures:
     count = len(given)
     if not count:
         raise InputError("the data set is empty.")
+    known: dict[int, Geometry] = {}
 
     def read(numbers: Sequence[int]) -> Tensor:
         items = [_first(given[number]) for number in numbers]
         if all(isinstance(one, Tensor) for one in items):
             return torch.stack(items)
         if is_picture(items):
-            return prepared(items, prepare())[0]
+            return _made(numbers, items, prepare, known)
         raise InputError(
             "an item of a data set is a tensor (channels, height, width) or a picture, alone or "
             f"ahead of its class, and number {numbers[0]} is a {type(items[0]).__name__}."
@@ -121,9 +144,8 @@ def _of_set(given: Any, prepare: Callable[[], Prepare]) -> Pictures:
     samples = getattr(given, "samples", None)
     files = samples if isinstance(samples, list) and len(samples) == count else None
     names = None if files is None else tuple(str(path) for path, *_ in files)
-    return Pictures(
-        count, read, names, _truths(given, count), tuple(map(str, classes)) if classes else None
-    )
+    truths, words = _truths(given, count), tuple(map(str, classes)) if classes else None
+    return Pictures(count, read, names, truths, words, known)
 
 
 def _truths(given: Any, count: int) -> tuple[object, ...] | None:

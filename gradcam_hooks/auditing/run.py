@@ -6,7 +6,7 @@ that prove or clear each group. Here the rooms' files meet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from gradcam_hooks.auditing.against import MOST_TRIED, compared, extra
+from gradcam_hooks.auditing.agreement import agreement_of
 from gradcam_hooks.auditing.grouping import LEAST, groups_of
-from gradcam_hooks.auditing.looking import Seen, answering, see
+from gradcam_hooks.auditing.keeping import Keeping
+from gradcam_hooks.auditing.looking import Look, Seen, answering, see
+from gradcam_hooks.auditing.objects import objects_of
 from gradcam_hooks.auditing.pictures import Pictures, pictures_of
 from gradcam_hooks.auditing.strategies import Audit
 from gradcam_hooks.auditing.telling import finding, power_of, strategies_of
@@ -31,7 +34,7 @@ from gradcam_hooks.models.presets import own_preprocess
 from gradcam_hooks.network.modules import LayerSpec, unwrap
 from gradcam_hooks.targets import Target
 
-__all__ = ["audit"]
+__all__ = ["Ask", "audit", "audited"]
 
 
 def audit(
@@ -43,10 +46,13 @@ def audit(
     target: Target = None,
     method: object = "gradcam",
     truths: Sequence[object] | None = None,
+    boxes: object = None,
+    masks: object = None,
     labels: Sequence[str] | None = None,
     preprocess: PrepareSpec | None = None,
     against: nn.Module | LoadedModel | None = None,
     trials: int = 400,
+    agreement: int = 96,
     batch_size: int = 64,
     seed: int = 0,
     **options: Any,
@@ -68,11 +74,15 @@ def audit(
         target: what is explained; by default the class that the network says.
         method: as for `explain`.
         truths: the true class of each picture, by number or label; by default the data set's.
+        boxes: of the objects, as for `evaluate`: how far the maps lie on them is told.
+        masks: the same as masks.
         labels: the classes' names.
         preprocess: how pictures become inputs, as for `Explainer`.
         against: a second network, audited on the same pictures in the same way: where the two
             look elsewhere, and what its extra right answers look at, is the result's ``.against``.
         trials: pictures at most whose regions are covered and put elsewhere; each costs 11 passes.
+        agreement: pictures at most on which up to three quick methods are asked as well, for how
+            far their maps agree; each costs a forward and a backward pass for each method. 0: none.
         batch_size: how many go through the network at once.
         seed: of what is drawn by chance: the same seed gives the same audit.
         options: `Explainer`'s, and the method's own.
@@ -84,38 +94,49 @@ def audit(
         InputError: there are no pictures, or the network says no class.
         GradCamHooksError: as `explain` raises.
     """
-    check_count(trials, "trials")
-    check_count(batch_size, "batch_size")
-    check_seed(seed)
-    ask = _Ask(
-        images, layer, target, method, truths, labels, preprocess, trials, batch_size, seed, options
-    )
-    first = _audited(model, ask)
+    look = Look(layer, method, target, options, batch_size)
+    ask = Ask(images, look, truths, (boxes, masks), labels, preprocess, trials, agreement, seed)
+    return audited(model, against, ask)
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """What `audit` is asked, of any network; ``places`` are its ``boxes`` and ``masks``."""
+
+    images: object
+    look: Look
+    truths: Sequence[object] | None
+    places: tuple[object, object]
+    labels: Sequence[str] | None
+    preprocess: PrepareSpec | None
+    trials: int
+    agreement: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_count(self.trials, "trials")
+        check_count(self.agreement, "agreement", least=0)
+        check_count(self.look.batch_size, "batch_size")
+        check_seed(self.seed)
+
+
+def audited(
+    model: nn.Module | LoadedModel,
+    against: nn.Module | LoadedModel | None,
+    ask: Ask,
+    keeping: Keeping | None = None,
+    keeping_against: Keeping | None = None,
+) -> Audit:
+    """The audit; see `audit`. What is kept of a network's look at a picture is not made again."""
+    first = _audited(model, ask, keeping)
     if against is None:
         return first.audit
-    second = _audited(against, ask)
+    second = _audited(against, ask, keeping_against)
     members = extra(first.audit, second.audit)
     answered = None
     if len(members) >= LEAST:
         answered = _tried(second, ask, members[:MOST_TRIED])
     return replace(first.audit, against=compared(first.audit, second.audit, answered))
-
-
-@dataclass(frozen=True, eq=False)
-class _Ask:
-    """What `audit` was asked, of any network."""
-
-    images: object
-    layer: LayerSpec
-    target: Target
-    method: object
-    truths: Sequence[object] | None
-    labels: Sequence[str] | None
-    preprocess: PrepareSpec | None
-    trials: int
-    batch_size: int
-    seed: int
-    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +149,7 @@ class _Done:
     seen: Seen
 
 
-def _audited(model: nn.Module | LoadedModel, ask: _Ask) -> _Done:
+def _audited(model: nn.Module | LoadedModel, ask: Ask, keeping: Keeping | None) -> _Done:
     """The audit of one network."""
     labels, preprocess = ask.labels, ask.preprocess
     if isinstance(model, LoadedModel):
@@ -145,7 +166,9 @@ def _audited(model: nn.Module | LoadedModel, ask: _Ask) -> _Done:
     truths = ask.truths if ask.truths is not None else pictures.truths
     known = _truths(truths, pictures.count, names)
     generator = torch.Generator().manual_seed(ask.seed)
-    seen = see(network, pictures, ask.layer, ask.method, ask.target, ask.options, ask.batch_size)
+    objects = objects_of(*ask.places, pictures, ask.images, made_ready)
+    look = replace(ask.look, objects=objects)
+    seen = see(network, pictures, look, keeping)
     groups = groups_of(seen, generator)
     chosen = drawn(groups, seen.answers, ask.trials, generator)
     outcome = _asked(network, pictures, seen, ask, chosen, generator)
@@ -162,13 +185,15 @@ def _audited(model: nn.Module | LoadedModel, ask: _Ask) -> _Done:
         labels=names,
         names=pictures.names,
         layers=seen.layers,
-        method=method_of(ask.method).name,  # type: ignore[arg-type]
+        method=method_of(look.method).name,  # type: ignore[arg-type]
         words=seen.words,
         places=seen.places,
         maps=seen.maps,
         boxes=seen.boxes,
         size=seen.size,
         power=power,
+        on_objects=seen.on_objects,
+        agreement=agreement_of(network, pictures, seen, look, ask.agreement, ask.seed),
     )
     return _Done(audit, network, pictures, seen)
 
@@ -177,17 +202,18 @@ def _asked(
     network: nn.Module,
     pictures: Pictures,
     seen: Seen,
-    ask: _Ask,
+    ask: Ask,
     chosen: Sequence[int],
     generator: torch.Generator,
 ) -> Trials:
     """What covering the regions of these pictures and putting them onto others does."""
-    with explainer(ask.method, network, ask.layer, **ask.options) as explain:  # type: ignore[arg-type]
-        answer = answering(explain, ask.batch_size)
+    look = ask.look
+    with explainer(look.method, network, look.layer, **look.options) as explain:  # type: ignore[arg-type]
+        answer = answering(explain, look.batch_size)
         return tried(chosen, seen.boxes, seen.answers, pictures.inputs, answer, generator)
 
 
-def _tried(done: _Done, ask: _Ask, members: Sequence[int]) -> Trials:
+def _tried(done: _Done, ask: Ask, members: Sequence[int]) -> Trials:
     generator = torch.Generator().manual_seed(ask.seed)
     return _asked(done.network, done.pictures, done.seen, ask, sorted(members), generator)
 

@@ -13,7 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gradcam_hooks.auditing.agreement import Agreement
 from gradcam_hooks.auditing.features import SIDE
+from gradcam_hooks.auditing.objects import OnObjects
 from gradcam_hooks.results.facts import class_word, label_of
 
 __all__ = ["Against", "Audit", "Proof", "Strategy", "interventions", "told", "where"]
@@ -133,6 +135,8 @@ class Audit:
         boxes: the box around each map's peak, in pixels of the input.
         size: height and width of the input.
         power: what would have been missed, in words.
+        on_objects: how far each map lies on its object, where boxes or masks were given.
+        agreement: how far methods agree on some of the pictures, where that was asked.
         against: the same pictures through a second network, where one was given.
     """
 
@@ -151,6 +155,8 @@ class Audit:
     boxes: Tensor = field(repr=False)
     size: tuple[int, int]
     power: str
+    on_objects: OnObjects | None = field(default=None, repr=False)
+    agreement: Agreement | None = field(default=None, repr=False)
     against: Against | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:

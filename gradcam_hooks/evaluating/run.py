@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradcam_hooks.auditing.objects import Objects, objects_of
 from gradcam_hooks.auditing.pictures import Pictures, not_finite, pictures_of
 from gradcam_hooks.checks import check_count, check_seed
 from gradcam_hooks.errors import InputError
@@ -31,7 +32,6 @@ from gradcam_hooks.evaluating.budget import (
 )
 from gradcam_hooks.evaluating.evaluation import Evaluation
 from gradcam_hooks.evaluating.measures import measures_of, settings_of
-from gradcam_hooks.evaluating.places import Places, places_of
 from gradcam_hooks.evaluating.telling import told_of
 from gradcam_hooks.evaluating.ways import MethodsSpec, layers_of, methods_of, ways_of
 from gradcam_hooks.images.given import Prepare, PrepareSpec, as_prepare
@@ -133,14 +133,14 @@ class Bench:
     Attributes:
         question: what is asked.
         pictures: of which.
-        places: where the objects are, where that is known.
+        objects: where the objects are, where that is known.
         labels: the classes' names, where they are known.
         batch_size: pictures of a part.
     """
 
     question: Question
     pictures: Pictures
-    places: Places | None = None
+    objects: Objects | None = None
     labels: tuple[str, ...] | None = None
     batch_size: int = 4
 
@@ -180,12 +180,12 @@ class Bench:
 
         pictures = pictures_of(images, made_ready)
         names = tuple(labels or pictures.classes or labels_of(network) or ()) or None
-        places = places_of(boxes, masks, pictures, images, made_ready)
+        objects = objects_of(boxes, masks, pictures, images, made_ready)
         like = next(network.parameters(), torch.empty(0)).detach()
         where = layers_of(network, pictures.inputs([0]).to(like), layers)
         given = {**options, "labels": names} if names else dict(options)
         question = Question(network, ways_of(rows, where), measures, target, given, seed)
-        return cls(question, pictures, places, names, batch_size)
+        return cls(question, pictures, objects, names, batch_size)
 
     def plan(self, budget: BudgetSpec) -> tuple[Plan, dict[str, str]]:
         """What is measured, and what is left out, with the reason: ways that do not work, and ROAD
@@ -319,10 +319,10 @@ class Bench:
         return Asked(self.question, self.pictures.inputs(list(numbers)), list(numbers))
 
     def _truth(self, asked: Asked) -> Tensor | None:
-        if self.places is None:
+        if self.objects is None:
             return None
         height, width = asked.images.shape[-2:]
-        return self.places(asked.numbers, (height, width)).to(asked.images.device)
+        return self.objects(asked.numbers, (height, width)).to(asked.images.device)
 
 
 def _fill(asked: Asked) -> str:

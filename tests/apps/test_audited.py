@@ -40,7 +40,9 @@ def drawn(number: int) -> Image.Image | None:
 @pytest.fixture(scope="module")
 def audit() -> gh.Audit:
     images = pictures(COLOURS, marked=MARKS, mark_at=(28, 0))
-    found = gh.audit(Marked(), images, layer="features", labels=NAMES, truths=COLOURS)
+    masks = torch.zeros(60, 32, 32, dtype=torch.bool)
+    masks[:, :28] = True  # all but the row of the marks
+    found = gh.audit(Marked(), images, layer="features", labels=NAMES, truths=COLOURS, masks=masks)
     names = tuple(f"{number} {FILE}" for number in range(60))
     object.__setattr__(found, "names", names)
     return found
@@ -83,7 +85,12 @@ def test_json_and_table_say_what_the_audit_says(audit: gh.Audit, tmp_path: Path)
     assert told["strategies"][0]["suspect"] is True
     with (tmp_path / "audit.csv").open(encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
-    assert tuple(head) == HEAD
+    assert tuple(head) == (*HEAD, "on the object", "iou", "object's area", "methods agree")
+    assert float(rows[0][9]) == pytest.approx(float(audit.on_objects.inside[0]), abs=1e-3)
+    assert (
+        told["strategies"][0]["objects"]["inside"] < 0.3 < told["classes"][1]["objects"]["inside"]
+    )
+    assert told["classes"][0]["compared"] > 0
     assert len(rows) == 60
     suspect = {int(row[0]) for row in rows if row[7] == "true"}
     assert suspect == set(audit.suspects[0].members)
@@ -170,6 +177,8 @@ def test_the_page_is_read_by_anybody(browser, audit, tmp_path, width, scheme):
         assert page.locator(".finding").inner_text() == audit.text
         assert page.locator("img[src='x']").count() == 0  # hostile names are text
         assert LABEL in page.locator("body").inner_text()
+        assert "of the map on the object (8 told)" in page.locator(".strategy").first.inner_text()
+        assert "methods agree" in page.locator("table").last.inner_text()
         see_the_dots(page, audit)
         see_the_filters(page, audit)
 
@@ -244,11 +253,14 @@ def test_the_command_finds_the_corner_that_decides(tmp_path: Path) -> None:
         pixels[24:, :8, number % 3] = 220 + number
         (tmp_path / "photos" / colour).mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "photos" / colour / f"{number}.png")
+        (tmp_path / "marks").mkdir(exist_ok=True)
+        Image.fromarray(pixels.max(2) > 100).save(tmp_path / "marks" / f"{number}.png")
     (tmp_path / "photos" / "red" / "torn.png").write_bytes(b"no picture")
     (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
     out = tmp_path / "out"
     said = ["audit", str(tmp_path / "photos"), "--model", f"{tmp_path / 'net.py'}:build"]
     said += ["--labels", str(tmp_path / "labels.txt"), "--truth", "folders", "--layer", "features"]
+    said += ["--masks", str(tmp_path / "marks"), "--agreement", "6"]
     said += ["--size", "32", "--mean", "0,0,0", "--std", "1,1,1", "--out", str(out)]
     torch.manual_seed(0)
     done = CliRunner().invoke(app, said)
@@ -258,6 +270,10 @@ def test_the_command_finds_the_corner_that_decides(tmp_path: Path) -> None:
     assert "Suspect: 15 of 15 pictures (100%, called 3 classes) look at the lower left." in words
     told = json.loads((out / "audit.json").read_text())
     assert told["pictures"] == 15
+    assert told["objects"]["told"] == 15
+    assert told["objects"]["area"] == 1 / 16
+    assert told["objects"]["inside"] > 0.5
+    assert len(told["agreement"]["pictures"]) == 6
     page = (out / "audit.html").read_text()
     assert "data:image/jpeg;base64," in page
     assert "Nearest its middle" in page

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 import gradcam_hooks as gh
+from gradcam_hooks.auditing.objects import objects_of, on_input
 from gradcam_hooks.auditing.pictures import pictures_of
-from gradcam_hooks.evaluating.places import on_input, places_of
 from gradcam_hooks.images.annotations import mask_files, matched, read_boxes, read_mask
 from gradcam_hooks.images.geometry import Geometry
 
@@ -150,7 +150,7 @@ def test_a_mask_of_other_proportions_is_told_with_its_picture(tmp_path: Path) ->
     photos = [tmp_path / "photos" / "a.png"]
     prepare = gh.Preprocess(size=(8, 8))
     pictures = pictures_of(photos, lambda: prepare)
-    places = places_of(None, tmp_path / "masks", pictures, photos, lambda: prepare)
+    places = objects_of(None, tmp_path / "masks", pictures, photos, lambda: prepare)
     assert places is not None
     with pytest.raises(gh.InputError, match=r"of '.*a\.png': a mask has its picture's proportions"):
         places([0], (8, 8))

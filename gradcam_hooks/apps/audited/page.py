@@ -23,6 +23,7 @@ from gradcam_hooks.auditing.figures import (
     Cell,
     confusion,
     of_classes,
+    overlap_of,
     plane,
     unlike,
     wrong_and_sure,
@@ -85,7 +86,7 @@ def render(
                     "place": _png(one.place),
                     "middle": [figure(number) for number in one.middle[:_SHOWN]],
                     "edge": [figure(number) for number in _edge(one)],
-                    "proof": _proof(one),
+                    "proof": [*_proof(one), *_objects(audit, one)],
                 }
                 for one in audit.strategies
             ],
@@ -98,6 +99,7 @@ def render(
             ],
             against=None if audit.against is None else _against(audit, draw, other),
             classes=[(writable(audit.label(one.number)), one) for one in of_classes(audit)],
+            agreement="" if audit.agreement is None else writable(audit.agreement.text),
             choices=_choices(audit),
             report=report,
             data=Markup(safe_json(_data(audit, thumb, report))),
@@ -166,6 +168,21 @@ def _proof(one: Strategy) -> list[tuple[str, str]]:
     if not math.isnan(proof.more):
         told.append(("false discovery rate, against the class's others", f"{proof.q_pasted:.2g}"))
     return told
+
+
+def _objects(audit: Audit, one: Strategy) -> list[tuple[str, str]]:
+    """How far its maps lie on the objects, and the other pictures' maps, a line each."""
+    inside = set(one.members)
+    others = [number for number in range(len(audit)) if number not in inside]
+    lines = []
+    for words, members in (("of the map on the object", one.members), ("of the others'", others)):
+        found = overlap_of(audit, members)
+        if found is not None:
+            lines.append((f"{words} ({found.told:,} told)", f"{found.inside:.0%}"))
+            lines.append(
+                ("IoU; the object's share of the picture", f"{found.iou:.2f}; {found.area:.0%}")
+            )
+    return lines
 
 
 def _matrix(audit: Audit, cells: Sequence[Cell]) -> dict[str, object] | None:

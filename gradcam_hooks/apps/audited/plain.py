@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from gradcam_hooks.auditing.figures import confusion, of_classes, unlike, wrong_and_sure
+from gradcam_hooks.auditing.agreement import Agreement
+from gradcam_hooks.auditing.figures import (
+    confusion,
+    of_classes,
+    overlap_of,
+    unlike,
+    wrong_and_sure,
+)
 from gradcam_hooks.auditing.strategies import Against, Audit, Strategy
 
 __all__ = ["HEAD", "head", "name_of", "plain", "rows"]
 
 HEAD = ("picture", "file", "answer", "probability", "truth", "right", "strategy", "suspect", "map")
 
-
+_OBJECTS = ("on the object", "iou", "object's area")
+_AGREEMENT = ("methods agree",)
 _AGAINST = ("answer of the second", "right of the second", "overlap")
 
 
 def head(audit: Audit) -> tuple[str, ...]:
-    """The columns of the table: of two networks three more."""
-    return HEAD if audit.against is None else (*HEAD, *_AGAINST)
+    """The columns of the table: with objects, other methods or a second network more of them."""
+    return (
+        *HEAD,
+        *(_OBJECTS if audit.on_objects is not None else ()),
+        *(_AGREEMENT if audit.agreement is not None else ()),
+        *(_AGAINST if audit.against is not None else ()),
+    )
 
 
 def name_of(audit: Audit, number: int) -> str:
@@ -61,6 +74,8 @@ def _of_one(audit: Audit) -> dict[str, object]:
         "accuracy": audit.accuracy,
         "method": audit.method,
         "layers": list(audit.layers),
+        "objects": _objects(audit, range(len(audit))),
+        "agreement": None if audit.agreement is None else _agreement(audit.agreement),
         "strategies": [_strategy(audit, one) for one in audit.strategies],
         "classes": [
             {"label": audit.label(one.number), **_finite(dataclasses.asdict(one))}
@@ -80,6 +95,25 @@ def _of_one(audit: Audit) -> dict[str, object]:
     }
 
 
+def _objects(audit: Audit, members: Sequence[int]) -> dict[str, object] | None:
+    """How far the maps of these pictures lie on their objects, where some are told."""
+    found = overlap_of(audit, members)
+    return None if found is None else dataclasses.asdict(found)
+
+
+def _agreement(found: Agreement) -> dict[str, object]:
+    return {
+        "text": found.text,
+        "methods": list(found.methods),
+        "pictures": list(found.numbers),
+        "pairs": [
+            {"methods": list(pair), "correlation": _number(value)}
+            for pair, value in found.pairs.items()
+        ],
+        "left_out": dict(found.left_out),
+    }
+
+
 def _strategy(audit: Audit, one: Strategy) -> dict[str, object]:
     return {
         "suspect": one.suspect,
@@ -91,6 +125,7 @@ def _strategy(audit: Audit, one: Strategy) -> dict[str, object]:
         "accuracy": one.accuracy,
         "accuracy_outside": one.accuracy_outside,
         "concentration": one.concentration,
+        "objects": _objects(audit, one.members),
         "proof": _finite(dataclasses.asdict(one.proof)),
         "place": one.place.tolist(),
         "members": list(one.members),
@@ -109,6 +144,7 @@ def rows(audit: Audit) -> Iterator[tuple[object, ...]]:
     own: dict[int, int] = {}
     for place, one in reversed(list(enumerate(audit.strategies, 1))):
         own.update(dict.fromkeys(one.members, place))
+    alike = {} if audit.agreement is None else audit.agreement.each()
     for number, (answer, chance) in enumerate(zip(audit.answers, audit.chances, strict=True)):
         truth = -1 if audit.truths is None else audit.truths[number]
         strategy = own.get(number)
@@ -122,8 +158,21 @@ def rows(audit: Audit) -> Iterator[tuple[object, ...]]:
             strategy or "",
             str(bool(strategy and audit.strategies[strategy - 1].suspect)).lower(),
             audit.words[number],
+            *_on_object(audit, number),
+            *(() if audit.agreement is None else (_rounded(alike.get(number, math.nan)),)),
             *_beside(audit, number),
         )
+
+
+def _on_object(audit: Audit, number: int) -> tuple[str, ...]:
+    found = audit.on_objects
+    if found is None:
+        return ()
+    return tuple(_rounded(float(one[number])) for one in (found.inside, found.iou, found.area))
+
+
+def _rounded(one: float) -> str:
+    return f"{one:.3f}" if math.isfinite(one) else ""
 
 
 def _beside(audit: Audit, number: int) -> tuple[object, ...]:
@@ -135,5 +184,5 @@ def _beside(audit: Audit, number: int) -> tuple[object, ...]:
     return (
         second.label(answer),
         str(truth == answer).lower() if truth >= 0 else "",
-        f"{overlap:.3f}" if math.isfinite(overlap) else "",
+        _rounded(overlap),
     )

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradcam_hooks.apps.audited.kept import Kept, fingerprint
 from gradcam_hooks.apps.audited.page import Draw
 from gradcam_hooks.apps.audited.sprites import SIDE
 from gradcam_hooks.apps.audited.write import FILES, write_audit
@@ -18,7 +19,9 @@ from gradcam_hooks.apps.batch.folder import Folder
 from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.runs import first_home, tell_latest
 from gradcam_hooks.apps.batch.truths import check_truths, class_of
-from gradcam_hooks.auditing import Audit, audit
+from gradcam_hooks.auditing.looking import Look
+from gradcam_hooks.auditing.run import Ask, audited
+from gradcam_hooks.auditing.strategies import Audit
 from gradcam_hooks.errors import GradCamHooksError, ImageError
 from gradcam_hooks.explainers import explain
 from gradcam_hooks.images.files import read_text
@@ -73,8 +76,11 @@ def audit_files(
     method: str = "gradcam",
     preprocess: PrepareSpec | None = None,
     truths: Mapping[str, str] | None = None,
+    boxes: Path | None = None,
+    masks: Path | None = None,
     against: LoadedModel | None = None,
     trials: int = 400,
+    agreement: int = 96,
     batch_size: int = 64,
     seed: int = 0,
     command: str = "",
@@ -91,8 +97,11 @@ def audit_files(
         method: as for `audit`.
         preprocess: as for `audit`.
         truths: the true class of each picture, by its path, where it is known.
+        boxes: a COCO or Pascal VOC file, or a folder of these.
+        masks: a folder of PNGs.
         against: a second network, beside it.
         trials: as for `audit`.
+        agreement: as for `audit`.
         batch_size: as for `audit`.
         seed: as for `audit`.
         command: the command line, where there was one.
@@ -106,24 +115,25 @@ def audit_files(
     check_truths(truths or {}, loaded.labels)
     known = [_truth((truths or {}).get(str(path)), loaded.labels) for path in paths]
     asked = layer if isinstance(layer, str) else tuple(layer)
-    jobs = [
-        Job(one, asked, method=method, preprocess=preprocess, options=options) for one in networks
-    ]
-    print_of = _fingerprint(jobs, paths, known, [trials, batch_size, seed])
-    with faults_told(loaded, paths, preprocess), faults_told(against or loaded, paths, preprocess):
-        found = audit(
-            loaded,
-            list(paths),
-            layer if isinstance(layer, str) else list(layer),
-            method=method,
-            truths=known if truths else None,
-            preprocess=preprocess,
-            against=against,
-            trials=trials,
-            batch_size=batch_size,
-            seed=seed,
-            **options,
+    prints = [
+        fingerprint(
+            Job(one, asked, method=method, preprocess=preprocess, options=options), boxes or masks
         )
+        for one in networks
+    ]
+    print_of = _fingerprint(prints, paths, known, [trials, agreement, batch_size, seed])
+    where = layer if isinstance(layer, str) else list(layer)
+    ask = Ask(
+        list(paths), Look(where, method, None, options, batch_size), known if truths else None,
+        (boxes, masks), None, preprocess, trials, agreement, seed,
+    )  # fmt: skip
+    several = [Kept(out, one, paths) for one in prints]
+    with faults_told(loaded, paths, preprocess), faults_told(against or loaded, paths, preprocess):
+        try:
+            found = audited(loaded, against, ask, *several)
+        finally:  # what was seen until then is kept
+            for one in several:
+                one.flush()
 
     terms = [
         ("Network", loaded.name),
@@ -143,15 +153,16 @@ def audit_files(
     with first_home(out, lambda folder: _suits(folder, out, print_of)) as folder:
         files = write_audit(found, folder, draw, terms, other, thumb, print_of)
         tell_latest(out, folder, files[0])
+    several[0].tidy(prints)
     return found, files
 
 
 def _fingerprint(
-    jobs: Sequence[Job], paths: Sequence[Path], truths: Sequence[int], settings: Sequence[int]
+    prints: Sequence[str], paths: Sequence[Path], truths: Sequence[int], settings: Sequence[int]
 ) -> str:
     """Sixteen hexadecimal digits that change with everything that decides what is found."""
     stamps = [(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths]
-    told = ["audit", [job.fingerprint() for job in jobs], stamps, list(truths), list(settings)]
+    told = ["audit", list(prints), stamps, list(truths), list(settings)]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 

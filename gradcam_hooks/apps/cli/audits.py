@@ -46,7 +46,10 @@ def audit(
     std: flags.Std = None,
     max_pixels: flags.MaxPixels = MAX_PIXELS,
     truth: flags.Truth = None,
+    boxes: flags.Boxes = None,
+    masks: flags.Masks = None,
     trials: flags.Trials = 400,
+    agreement: flags.Agreement = 96,
     seed: flags.Seed = 0,
     batch_size: flags.BatchSize = 32,
     out: flags.AuditOut = _RESULTS,
@@ -58,11 +61,10 @@ def audit(
 
         named = options.read_paths(paths)
         name, asked = options.read_model(model, weights), options.read_method(method).name
-        pictures, truths = _chosen(named, truth, out)
-        words = (preprocess, fit, size, mean, std)
+        pictures, truths = _chosen(named, truth, out, masks)
         networks = options.read_networks(name, weights, against, against_model)
         several = loaded_models(networks, model_args, num_classes, labels, trust_pickle, device)
-        loaded, *others = _prepared(several.values(), words)
+        loaded, *others = _prepared(several.values(), (preprocess, fit, size, mean, std))
         good, broken = readable(pictures, options.allow_pixels(max_pixels))
         for _, why in broken:
             note("broken", why)
@@ -73,8 +75,11 @@ def audit(
             layer="auto" if not layer else layer[0] if len(layer) == 1 else tuple(layer),
             method=asked,
             truths=truths,
+            boxes=boxes,
+            masks=masks,
             against=others[0] if others else None,
             trials=trials,
+            agreement=agreement,
             batch_size=batch_size,
             seed=seed,
             command=shlex.join(["gradcam-hooks", *sys.argv[1:]]),
@@ -84,7 +89,9 @@ def audit(
             raise typer.Exit(1)
 
 
-def _chosen(named: list[Path], truth: str | None, out: Path) -> tuple[list[Path], dict[str, str]]:
+def _chosen(
+    named: list[Path], truth: str | None, out: Path, masks: Path | None
+) -> tuple[list[Path], dict[str, str]]:
     """The pictures, and what is known of their true classes; before a network is loaded."""
     from gradcam_hooks.apps.audited import FILES
     from gradcam_hooks.apps.batch import Folder
@@ -92,7 +99,7 @@ def _chosen(named: list[Path], truth: str | None, out: Path) -> tuple[list[Path]
     from gradcam_hooks.apps.batch.truths import read_truths
     from gradcam_hooks.images.files import list_images
 
-    pictures = list_images(named, exclude=searched(named, out))
+    pictures = list_images(named, exclude=[*searched(named, out), *([masks] if masks else [])])
     truths = {} if truth is None else read_truths(truth, pictures)
     Folder(out).check(FILES)
     return pictures, truths

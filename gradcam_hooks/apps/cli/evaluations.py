@@ -55,22 +55,6 @@ _Metrics = Annotated[
         rich_help_panel=flags.WHAT,
     ),
 ]
-_Boxes = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where the objects are: a COCO .json, a Pascal VOC .xml, or a folder of these.",
-        metavar="FILE|DIR",
-        rich_help_panel=flags.PICTURES,
-    ),
-]
-_Masks = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where the objects are: a folder of PNGs that are named as the pictures.",
-        metavar="DIR",
-        rich_help_panel=flags.PICTURES,
-    ),
-]
 _Budget = Annotated[
     str,
     typer.Option(
@@ -124,8 +108,8 @@ def evaluate(
     mean: flags.Mean = None,
     std: flags.Std = None,
     max_pixels: flags.MaxPixels = MAX_PIXELS,
-    boxes: _Boxes = None,
-    masks: _Masks = None,
+    boxes: flags.Boxes = None,
+    masks: flags.Masks = None,
     batch_size: _Together = 4,
     out: _Out = _RESULTS,
 ) -> None:

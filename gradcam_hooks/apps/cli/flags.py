@@ -152,6 +152,32 @@ Trials: TypeAlias = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Boxes: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where the objects are: a COCO .json, a Pascal VOC .xml, or a folder of these.",
+        metavar="FILE|DIR",
+        rich_help_panel=PICTURES,
+    ),
+]
+Masks: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where the objects are: a folder of PNGs that are named as the pictures.",
+        metavar="DIR",
+        rich_help_panel=PICTURES,
+    ),
+]
+Agreement: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        help="Pictures at most on which up to three quick methods are asked as well, for how far "
+        "their maps agree; 0 for none.",
+        metavar="N",
+        min=0,
+        rich_help_panel=WHAT,
+    ),
+]
 Seed: TypeAlias = Annotated[
     int, typer.Option(help="Of what is drawn by chance.", metavar="N", rich_help_panel=WHAT)
 ]

@@ -1,13 +1,14 @@
 """Where the objects of pictures are, brought onto the network's input as masks.
 
-Boxes and masks are told in the pixels of the picture; of tensors in those of the input. Knows
-pictures and geometry; no network.
+Boxes and masks are told in the pixels of the picture; of tensors in those of the input. How far
+maps lie on them is what two metrics say. Knows pictures, geometry and maps; no network.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,16 +21,76 @@ from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.annotations import mask_files, matched, read_boxes, read_mask
 from gradcam_hooks.images.geometry import Geometry
 from gradcam_hooks.images.given import Prepare, is_picture, ready
+from gradcam_hooks.metrics import energy_pointing_game, iou
 
-__all__ = ["Places", "on_input", "places_of"]
+__all__ = ["Objects", "OnObjects", "Overlap", "measured", "objects_of", "on_input"]
 
-Places: TypeAlias = Callable[[Sequence[int], tuple[int, int]], Tensor]
+Objects: TypeAlias = Callable[[Sequence[int], tuple[int, int]], Tensor]
 """From the pictures' numbers and the input's size to masks, bool ``(pictures, height, width)``."""
 
 
-def places_of(
+@dataclass(frozen=True)
+class Overlap:
+    """How far the maps of some pictures lie on their objects: means of those whose object is told.
+
+    Attributes:
+        told: how many these are.
+        inside: the share of the map's positive values that lies on the object
+            (`gradcam_hooks.metrics.energy_pointing_game`).
+        iou: intersection over union of the object and of where the map is at least half of its
+            largest value (`gradcam_hooks.metrics.iou`).
+        area: the object's share of the input, which is what ``inside`` is of an even map.
+    """
+
+    told: int
+    inside: float
+    iou: float
+    area: float
+
+
+@dataclass(frozen=True, eq=False)
+class OnObjects:
+    """How far each map lies on its object, as `Overlap` says; NaN where no object is told.
+
+    Attributes:
+        inside: ``(pictures,)``.
+        iou: ``(pictures,)``.
+        area: ``(pictures,)``.
+    """
+
+    inside: Tensor
+    iou: Tensor
+    area: Tensor
+
+    def of(self, members: Sequence[int]) -> Overlap | None:
+        """The means of these pictures; None where no object is told of any."""
+        several = torch.stack([self.inside, self.iou, self.area])[:, list(members)].double()
+        known = several[:, ~several.isnan().any(0)]
+        if not known.shape[1]:
+            return None
+        inside, both, area = known.mean(1).tolist()
+        return Overlap(known.shape[1], inside, both, area)
+
+
+def measured(maps: Tensor, masks: Tensor) -> Tensor:
+    """How far maps lie on their objects, ``(pictures, 3)``: inside, IoU, the object's area.
+
+    Args:
+        maps: ``(pictures, height, width)``.
+        masks: bool, of the same shape; one without an object gives NaN.
+
+    >>> mask = torch.tensor([[[True, False, False, False]]])
+    >>> measured(torch.tensor([[[1.0, 1.0, 0.0, 0.0]]]), mask)
+    tensor([[0.5000, 0.5000, 0.2500]])
+    """
+    inside, both = energy_pointing_game(maps, masks).values, iou(maps, masks).values
+    area = masks.flatten(1).double().mean(1)
+    return torch.stack([inside, both, area.masked_fill(area == 0, torch.nan)], 1).float()
+
+
+def objects_of(
     boxes: object, masks: object, pictures: Pictures, given: object, prepare: Callable[[], Prepare]
-) -> Places | None:
+) -> Objects | None:
     """Where the objects are; None where nothing was said.
 
     Args:
@@ -97,6 +158,8 @@ def _geometry(
     size: tuple[int, int],
 ) -> Geometry:
     """Where the input lies on the picture; of a tensor it is the picture."""
+    if number in pictures.geometries:
+        return pictures.geometries[number]
     if pictures.names is not None:
         item: Any = pictures.names[number]
     elif isinstance(given, Tensor):
