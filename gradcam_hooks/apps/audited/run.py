@@ -135,16 +135,7 @@ def audit_files(
             for one in several:
                 one.flush()
 
-    terms = [
-        ("Network", loaded.name),
-        ("Weights", loaded.weights),
-        *([("Against", f"{against.name}, {against.weights}")] if against is not None else []),
-        ("Layer", ", ".join(found.layers)),
-        ("Method", found.method),
-        ("Seed", str(seed)),
-        ("Version", version()),
-        *([("Command", command)] if command else []),
-    ]
+    terms = _terms(loaded, against, found, seed, command)
     draw = _drawing(loaded, found, paths, method, preprocess)
     other = None
     if against is not None and found.against is not None:
@@ -155,6 +146,22 @@ def audit_files(
         tell_latest(out, folder, files[0])
     several[0].tidy(prints)
     return found, files
+
+
+def _terms(
+    loaded: LoadedModel, against: LoadedModel | None, found: Audit, seed: int, command: str
+) -> list[tuple[str, str]]:
+    """What the run was, for the page."""
+    return [
+        ("Network", loaded.name),
+        ("Weights", loaded.weights),
+        *([("Against", f"{against.name}, {against.weights}")] if against is not None else []),
+        ("Layer", ", ".join(found.layers)),
+        ("Method", found.method),
+        ("Seed", str(seed)),
+        ("Version", version()),
+        *([("Command", command)] if command else []),
+    ]
 
 
 def _fingerprint(
