@@ -95,7 +95,8 @@ class Remote:
                 num_gpus=gpus or None,
                 udf_modifying_row_count=False,
             )
-            for block in found.iter_batches(batch_size=None, batch_format="pyarrow"):
+            blocks = found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+            for block in blocks:
                 yield outcomes_of(block, tasks)
 
     def _gpus(self, ray: Any) -> int:

@@ -40,17 +40,20 @@ function told(one) {
   return `${data.labels[one.answer]}, ${one.chance.toFixed(2)}${truth}; ${place}`;
 }
 
-function fits(one) {
+// Whether a picture fits the filters, which are read once for all of them.
+function filter() {
+  const [strategy, answer, truth, right] = ["strategy", "class", "truth", "right"].map(wanted);
   const text = wanted("text").trim().toLowerCase();
-  if (text && !one.name.toLowerCase().includes(text)) return false;
-  if (wanted("strategy") && String(one.strategy) !== wanted("strategy")) return false;
-  if (wanted("class") && String(one.answer) !== wanted("class")) return false;
-  if (wanted("truth") && String(one.truth) !== wanted("truth")) return false;
-  return !wanted("right") || String(rightOf(one)) === wanted("right");
+  return (one) =>
+    (!text || one.name.toLowerCase().includes(text)) &&
+    (!strategy || String(one.strategy) === strategy) &&
+    (!answer || String(one.answer) === answer) &&
+    (!truth || String(one.truth) === truth) &&
+    (!right || String(rightOf(one)) === right);
 }
 
 function arrange() {
-  shown = pictures.filter(fits);
+  shown = pictures.filter(filter());
   listed = STEP;
   if (chosen && !shown.includes(chosen)) choose(null);
   const all = pictures.length.toLocaleString("en");
@@ -124,13 +127,17 @@ const colourOf = {
   right: (one) => (rightOf(one) === null ? -1 : rightOf(one) ? 2 : 0),
 };
 
+let [wide, high] = [0, 0]; // of the plane; asking for it for every dot would lay out the page each time
+let dots = null; // as they were drawn last, so that another chosen one draws a ring alone
+
 function spot(one) {
-  const [wide, high] = [plane.clientWidth, plane.clientHeight];
   return [12 + one.x * (wide - 24), 12 + one.y * (high - 24)];
 }
 
+const radius = () => (shown.length > 2000 ? 2.5 : 4.5);
+
 function draw() {
-  const [wide, high] = [plane.clientWidth, plane.clientHeight];
+  [wide, high] = [plane.clientWidth, plane.clientHeight];
   const ratio = window.devicePixelRatio || 1;
   [plane.width, plane.height] = [wide * ratio, high * ratio];
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -138,23 +145,29 @@ function draw() {
   const tones = Array.from({ length: 8 }, (_, i) => style.getPropertyValue(`--tone-${i}`));
   const none = style.getPropertyValue("--edge");
   const group = colourOf[wanted("colour") || "strategy"];
-  const radius = shown.length > 2000 ? 2.5 : 4.5;
+  const around = radius();
   pen.globalAlpha = 0.75;
   for (const one of shown) {
     const [x, y] = spot(one);
     const own = group(one);
     pen.fillStyle = own < 0 || own === undefined ? none : tones[own % 8];
     pen.beginPath();
-    pen.arc(x, y, radius, 0, 2 * Math.PI);
+    pen.arc(x, y, around, 0, 2 * Math.PI);
     pen.fill();
   }
   pen.globalAlpha = 1;
+  dots = plane.width && plane.height ? pen.getImageData(0, 0, plane.width, plane.height) : null;
+  ring();
+}
+
+function ring() {
+  if (dots) pen.putImageData(dots, 0, 0);
   if (!chosen) return;
   const [x, y] = spot(chosen);
-  pen.strokeStyle = style.color;
+  pen.strokeStyle = getComputedStyle(plane).color;
   pen.lineWidth = 2.5;
   pen.beginPath();
-  pen.arc(x, y, radius + 4, 0, 2 * Math.PI);
+  pen.arc(x, y, radius() + 4, 0, 2 * Math.PI);
   pen.stroke();
 }
 
@@ -168,7 +181,7 @@ function choose(one) {
       : make("bdi", {}, one.name);
     card.replaceChildren(small(one, 144), make("p", {}, told(one)), make("p", { className: "name" }, name));
   }
-  draw();
+  ring();
 }
 
 function nearest(x, y, within) {
@@ -192,7 +205,7 @@ const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDo
 
 function step(key) {
   if (!shown.length) return;
-  if (!chosen) return choose(nearest(plane.clientWidth / 2, plane.clientHeight / 2, Infinity));
+  if (!chosen) return choose(nearest(wide / 2, high / 2, Infinity));
   const [right, down] = WAYS[key];
   const [x, y] = spot(chosen);
   let [best, least] = [null, Infinity];
