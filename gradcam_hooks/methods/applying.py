@@ -114,7 +114,7 @@ def _by_gradients(rule: Rule, run: Run, *, reach: bool) -> tuple[Run, list[Tenso
 
     def use() -> list[tuple[Tensor, Tensor]]:
         if reach:
-            meant[:] = [_reached(run, meant)]
+            meant[:] = _reached(run, meant)
         looked = []
         with torch.set_grad_enabled(passed.way == "graph"):
             for layer in meant:
@@ -138,15 +138,17 @@ def _by_gradients(rule: Rule, run: Run, *, reach: bool) -> tuple[Run, list[Tenso
     return replace(run, layers=meant), raws, torch.stack(zeros).all(0)
 
 
-def _reached(run: Run, layers: Sequence[TappedLayer]) -> TappedLayer:
-    """The first to more than one position of which the gradient came."""
-    given = [(layer, layer.gradient()) for layer in layers]
-    found = [(layer, gradient) for layer, gradient in given if gradient is not None]
-    if not found:
+def _reached(run: Run, layers: Sequence[TappedLayer]) -> list[TappedLayer]:
+    """The calls of the first layer to more than one position of which the gradient came."""
+    given: dict[str, list[tuple[TappedLayer, Tensor | None]]] = {}
+    for layer in layers:
+        given.setdefault(layer.name, []).append((layer, layer.gradient()))
+    came = [calls for calls in given.values() if all(one is not None for _, one in calls)]
+    if not came:
         raise NoPath(run.lost())
-    for layer, gradient in found:
-        if reaches(gradient, run.scores.ndim):
-            return layer
+    for calls in came:
+        if all(reaches(gradient, run.scores.ndim) for _, gradient in calls):
+            return [layer for layer, _ in calls]
     raise OnePosition(layers[0].label)
 
 

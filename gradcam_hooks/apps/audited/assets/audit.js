@@ -120,7 +120,7 @@ function list() {
 // The plane.
 
 const plane = at("plane");
-const pen = plane.getContext("2d");
+const pen = plane.getContext("2d", { willReadFrequently: true });
 const colourOf = {
   strategy: ({ strategy }) => strategy,
   class: ({ answer }) => data.order[answer],
