@@ -19,11 +19,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import gradcam_hooks as gh
 from gradcam_hooks.apps.batch import Series
+from gradcam_hooks.apps.cli import app
 from tests.support.rows import said, same
-from tests.support.runs_on_disk import noise, small_job
+from tests.support.runs_on_disk import contents, lines, noise, small_job
 
 ROOT = Path(gh.__file__).parents[1]
 RAY = importlib.util.find_spec("ray") is not None
@@ -35,7 +37,7 @@ needs_ray = pytest.mark.skipif(
 NET = """
 import os, signal, time
 from pathlib import Path
-from tests.support.runs_on_disk import small_job
+from tests.support.runs_on_disk import dies_once, small_job
 
 FOLDER = Path({folder!r})
 seen = []
@@ -64,13 +66,8 @@ def of_a_data_set():
 
     def once(module, inputs):
         at_fifth(kept)
-        if (FOLDER / "driver").exists():
-            return
-        try:
-            (FOLDER / "died").touch(exist_ok=False)
-        except FileExistsError:
-            return
-        os._exit(1)  # as if the machine had gone
+        if not (FOLDER / "driver").exists():
+            dies_once(FOLDER)
 
     loaded = small_job().loaded
     loaded.model.register_forward_pre_hook(once)
@@ -130,7 +127,7 @@ keeper = fork.Process(target=head, args=(ends, own))
 keeper.start()
 ends.close()
 address = own.recv()
-for step in (data_set, data_set):
+for step in (command, command, data_set, data_set):
     again = (folder / step.__name__).exists()
     driver = fork.Process(target=lambda: (own.close(), step(address)))
     driver.start()
@@ -171,6 +168,25 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 def words(out: str) -> list[str]:
     how = ["--model", "net.py:of_a_folder", "--layer", "0", "--batch-size", "1", "--out", out]
     return ["explain", "in", *how]
+
+
+@needs_ray
+def test_a_folder_on_a_cluster_is_what_it_is_without_though_the_command_is_killed(
+    driven, monkeypatch
+):
+    """The same files and records; and either takes up what the other has left."""
+    folder, told = driven
+    codes = [line.split()[1] for line in told if line.startswith("command ")]
+    assert codes == [str(-signal.SIGKILL), "1"], told[-1][-3000:]  # one picture is broken
+    monkeypatch.chdir(folder)
+    assert CliRunner().invoke(app, words("near")).exit_code == 1
+    far, near = contents(folder / "far"), contents(folder / "near")
+    assert far.keys() == near.keys()
+    for one, other in zip(lines(folder / "far"), lines(folder / "near"), strict=True):
+        same(one, other)
+    again = CliRunner().invoke(app, words("far"))
+    assert "7 kept from an earlier run" in again.stdout
+    assert "1 broken" in again.stdout
 
 
 @needs_ray
