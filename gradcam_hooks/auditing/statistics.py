@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["alike", "discoveries", "fisher", "interval", "signs", "strata"]
+__all__ = ["discoveries", "fisher", "interval", "one_way", "signs", "strata"]
 
 ROUNDS = 9999
 """Permutations of a test; the least p is one in ten thousand."""
@@ -86,7 +86,7 @@ def strata(
     return total / weight, (reached + 1) / (rounds + 1)
 
 
-def alike(
+def one_way(
     points: Tensor, chosen: Tensor, groups: Tensor, generator: torch.Generator, rounds: int = 999
 ) -> float:
     """The p of the chosen points lying in one direction from the middle of their group.
@@ -103,7 +103,7 @@ def alike(
 
     >>> points = torch.cat([torch.eye(8)[:1].expand(4, 8), torch.eye(8)[1:]])
     >>> chosen = torch.arange(11) < 4
-    >>> alike(points, chosen, torch.zeros(11), torch.Generator().manual_seed(0)) < 0.02
+    >>> one_way(points, chosen, torch.zeros(11), torch.Generator().manual_seed(0)) < 0.02
     True
     """
     total = torch.zeros(points.shape[1], dtype=torch.float64)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gradcam_hooks.auditing.features import concentration, off_centre, turned
 from gradcam_hooks.auditing.proof import Answer, Inputs, cover, paste
-from gradcam_hooks.auditing.statistics import alike, discoveries, fisher, signs, strata
+from gradcam_hooks.auditing.statistics import discoveries, fisher, one_way, signs, strata
 from gradcam_hooks.auditing.strategies import Proof
 
 __all__ = ["Group", "Trials", "drawn", "fixed", "judged", "tried"]
@@ -24,7 +24,8 @@ __all__ = ["Group", "Trials", "drawn", "fixed", "judged", "tried"]
 RATE, MORE, COVERS, Q = 0.5, 0.2, 0.2, 0.05
 """From where on a strategy is suspect: its regions make at least half of the other pictures their
 class, at least 0.2 more than the regions of the class's others; covering changes at least 0.2 more
-of the answers than covering elsewhere; each at a false discovery rate of 5 % at most."""
+of the answers than covering elsewhere; the first, and both together, at a false discovery rate of
+5 % at most."""
 
 APART = 3.0
 """How far the maps of few pictures lie apart from all others, in standard deviations of the gap,
@@ -246,7 +247,7 @@ def _alike(
         return 1.0
     chosen = torch.zeros(len(answers), dtype=torch.bool)
     chosen[group.members] = True
-    return alike(looks, chosen, answers, generator)
+    return one_way(looks, chosen, answers, generator)
 
 
 def _among(group: Group, answers: Tensor) -> int:

@@ -86,15 +86,18 @@ def candidates(
     doubted = any(_doubted(survey, found))
     if not doubted and (not dense or (len(dense) == 1 and not _has_logits(survey.output))):
         classes = {_classes(one, inputs.image.ndim) for one in dense}
-        found, *others = islice(_ahead_of_logits(_fit(survey, call), classes), _MOST_AHEAD)
-        ahead = [one.name for one in others if one.calls == 1 and survey.plain(one)]
-        if dense or found.calls > 1 or not survey.plain(found) or not ahead:
+        fit = _ahead_of_logits(_fit(survey, call), classes)
+        found = next(fit)
+        single = not dense and found.calls == 1 and survey.plain(found)
+        if not single or found.name not in survey.sliced:
             yield _candidate(found, call)
-        elif found.name in survey.sliced:
-            yield Candidate(found.name, call, tuple(ahead))
-        else:
-            yield _candidate(found, call)
-            yield Candidate(ahead[0], call, tuple(ahead[1:]))
+        if single:
+            some = islice(fit, _MOST_AHEAD)
+            ahead = tuple(one.name for one in some if one.calls == 1 and survey.plain(one))
+            if found.name in survey.sliced:
+                yield Candidate(found.name, call, ahead)
+            elif ahead:
+                yield Candidate(ahead[0], call, ahead[1:])
     for one in reached(model, inputs, score, call):
         if one.name != found.name or dense or doubted:
             yield one

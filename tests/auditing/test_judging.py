@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gradcam_hooks.auditing.statistics import alike
+from gradcam_hooks.auditing.statistics import one_way
 from gradcam_hooks.auditing.strategies import Proof
 from gradcam_hooks.auditing.trials import Group, Trials, judged
 
@@ -95,6 +95,8 @@ def test_how_alike_is_the_share_of_all_choices_that_are_as_much() -> None:
     exact = sum(one >= every[0] - 1e-9 for one in every) / len(every)
     chosen = torch.arange(9) < 3
     generator = torch.Generator().manual_seed(0)
-    assert alike(points, chosen, torch.zeros(9), generator, 9999) == pytest.approx(exact, abs=0.01)
+    assert one_way(points, chosen, torch.zeros(9), generator, 9999) == pytest.approx(
+        exact, abs=0.01
+    )
     apart = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1, 1])
-    assert alike(points, chosen, apart, generator) == 1.0  # nothing of their class beside them
+    assert one_way(points, chosen, apart, generator) == 1.0  # nothing of their class beside them

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from gradcam_hooks.apps.batch.outcomes import failed
 from gradcam_hooks.errors import GradCamHooksError, ModelError
 from gradcam_hooks.images.given import as_prepare, ready
 from gradcam_hooks.models import LoadedModel
@@ -67,7 +68,4 @@ def _ask(loaded: LoadedModel, path: Path, preprocess: PrepareSpec | None) -> Non
         with torch.no_grad():
             untouched(loaded.model, lambda: loaded.model(pixels))
     except Exception as error:  # the network is the user's code
-        raise ModelError(
-            f"the network fails on '{path}' as an input of shape {tuple(pixels.shape)}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+        raise failed(error, pixels.shape[1:]).raised(path) from error
