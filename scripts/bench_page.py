@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from gradcam_hooks.apps.audited import write_audit
+from gradcam_hooks.apps.audited.drawing import Drawing
 from gradcam_hooks.apps.audited.sprites import SIDE
 from gradcam_hooks.apps.batch import Folder
 from gradcam_hooks.auditing.strategies import Audit, Proof, Strategy
@@ -101,12 +102,14 @@ def main() -> None:
 
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     noise = [Image.effect_noise((SIDE, SIDE), 90).convert("RGB") for _ in range(32)]
+
+    def draw(number: int) -> Image.Image:
+        return noise[number % 32]
+
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         audit = drawn(count)
-        files = write_audit(
-            audit, Folder(Path(folder)), lambda n: noise[n % 32], thumb=lambda n: noise[n % 32]
-        )
+        files = write_audit(audit, Folder(Path(folder)), Drawing(draw, crop=draw, thumb=draw))
         print(f"written in {time.perf_counter() - start:.1f} s")
         print(*(f"{file.name}: {file.stat().st_size / 1e6:.1f} MB" for file in files), sep=", ")
         with chromium() as browser:

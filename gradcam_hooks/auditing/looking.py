@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -149,14 +150,13 @@ def _parts(
         if isinstance(output, Tensor):
             passed.append(output.detach())
 
-    with explainer(asked, model, look.layer, **look.options) as explain:
-        for start in range(0, len(missing), look.batch_size):
-            numbers = missing[start : start + look.batch_size]
-            inputs = pictures.inputs(numbers)
+    batches = pictures.batches(missing, look.batch_size)
+    with explainer(asked, model, look.layer, **look.options) as explain, closing(batches):
+        for turn, (numbers, inputs) in enumerate(batches):
             masks = look.objects and look.objects(numbers, _size(inputs))
             kept.clear()
             ready = inputs.to(_like(explain.model))
-            if not start:
+            if not turn:
                 earlier = {} if beside else _earlier(explain, ready[:1], look.target)
             with hooked(earlier, keep):
                 explained = explain(ready, target=look.target)
@@ -183,10 +183,10 @@ def positive(
     Raises:
         GradCamHooksError: as `see`.
     """
-    found = []
-    with explainer(look.method, model, look.layer, **look.options) as explain:  # type: ignore[arg-type]
-        for start in range(0, len(numbers), look.batch_size):
-            inputs = pictures.inputs(list(numbers[start : start + look.batch_size]))
+    found, batches = [], pictures.batches(numbers, look.batch_size)
+    ways = explainer(look.method, model, look.layer, **look.options)  # type: ignore[arg-type]
+    with ways as explain, closing(batches):
+        for _, inputs in batches:
             explained = explain(inputs.to(_like(explain.model)), target=look.target)
             found.append(_raw(explained).relu().cpu())
     return torch.cat(found)

@@ -6,8 +6,10 @@ together. Knows pictures and what data sets return; it runs no network.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +19,9 @@ from torch import Tensor
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.files import list_images
 from gradcam_hooks.images.geometry import Geometry
-from gradcam_hooks.images.given import Prepare, is_picture, prepared
+from gradcam_hooks.images.given import Prepare, is_picture, prepared, ready, stacked
 from gradcam_hooks.images.pictures import Picture
+from gradcam_hooks.stream.feed import auto_workers, fed
 
 __all__ = ["Pictures", "not_finite", "pictures_of"]
 
@@ -34,6 +37,7 @@ class Pictures:
         truths: what a data set says each is, a class number or a label; None where it does not.
         classes: the classes' names, where a data set has them.
         geometries: where the inputs that were made last lie on their pictures, by number.
+        each: makes the input of one picture, where several may be made at once.
     """
 
     count: int
@@ -42,6 +46,38 @@ class Pictures:
     truths: tuple[object, ...] | None = None
     classes: tuple[str, ...] | None = None
     geometries: dict[int, Geometry] = field(default_factory=dict, compare=False)
+    each: Callable[[int], tuple[Tensor, Geometry | None]] | None = None
+
+    def batches(
+        self, numbers: Sequence[int], size: int
+    ) -> Generator[tuple[list[int], Tensor], None, None]:
+        """The inputs of pictures, so many at a time; of files the next are read meanwhile.
+
+        Raises:
+            InputError, ImageError: as ``inputs`` does.
+        """
+        if self.each is None:
+            for start in range(0, len(numbers), size):
+                some = list(numbers[start : start + size])
+                yield some, self.inputs(some)
+            return
+        read = fed(numbers, self.each, ahead=2 * size, workers=auto_workers(len(numbers)))
+        with contextlib.closing(read):
+            while batch := list(itertools.islice(read, size)):
+                yield [number for number, _ in batch], self._put_together(batch)
+
+    def _put_together(
+        self, batch: Sequence[tuple[int, tuple[Tensor, Geometry | None] | Exception]]
+    ) -> Tensor:
+        self.geometries.clear()
+        tensors = []
+        for number, found in batch:
+            if isinstance(found, Exception):
+                raise found
+            tensors.append(found[0])
+            if found[1] is not None:
+                self.geometries[number] = found[1]
+        return stacked(tensors)
 
 
 def pictures_of(given: object, prepare: Callable[[], Prepare]) -> Pictures:
@@ -71,7 +107,8 @@ def pictures_of(given: object, prepare: Callable[[], Prepare]) -> Pictures:
     if isinstance(given, list | tuple) and given and is_picture(given):
         names = tuple(map(str, given)) if _is_path(given[0]) else None
         known: dict[int, Geometry] = {}
-        return Pictures(len(given), _reader(given, prepare, known), names, geometries=known)
+        each = None if names is None else _File(names, prepare())
+        return Pictures(len(given), _reader(given, prepare, known), names, None, None, known, each)
     if hasattr(given, "__getitem__") and hasattr(given, "__len__") and not is_picture(given):
         return _of_set(given, prepare)
     raise InputError(
@@ -92,6 +129,18 @@ def not_finite(pictures: Pictures, numbers: Sequence[int]) -> str:
         f"{name}, or its map, is NaN or infinite. Leave them out, or look for it in these pictures "
         "and in the weights, or run in float32."
     )
+
+
+@dataclass(frozen=True)
+class _File:
+    """Reads a file by its number, and lets the picture itself go, which may be large."""
+
+    names: tuple[str, ...]
+    prepare: Prepare
+
+    def __call__(self, number: int) -> tuple[Tensor, Geometry | None]:
+        pixels, picture = ready(self.names[number], self.prepare)
+        return pixels, picture.geometry if isinstance(picture, Picture) else None
 
 
 def _is_path(one: object) -> bool:

@@ -36,6 +36,7 @@ __all__ = [
     "is_picture",
     "prepared",
     "ready",
+    "stacked",
     "with_pictures",
 ]
 
@@ -184,13 +185,22 @@ def prepared(given: object, prepare: Prepare) -> tuple[Tensor, tuple[Pictured, .
     """
     each = given if isinstance(given, list | tuple) else [given]
     tensors, pictures = zip(*[ready(one, prepare) for one in each], strict=True)
+    return stacked(tensors), pictures
+
+
+def stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """The inputs that pictures became as a batch.
+
+    Raises:
+        InputError: they differ in size.
+    """
     if len({tensor.shape for tensor in tensors}) > 1:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
         raise InputError(
             f"inputs of one batch have one size, and these pictures became {shapes}. Explain them "
             "one by one, or let preprocess= bring them to one size."
         )
-    return torch.stack(tensors), pictures
+    return torch.stack(list(tensors))
 
 
 def with_pictures(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 import gradcam_hooks as gh
 from gradcam_hooks.apps.audited import FILES, write_audit
+from gradcam_hooks.apps.audited.drawing import Drawing, crops
 from gradcam_hooks.apps.audited.plain import HEAD, plain
 from gradcam_hooks.apps.batch import Folder
 from gradcam_hooks.apps.cli import app
@@ -35,6 +37,9 @@ def drawn(number: int) -> Image.Image | None:
     if number == 3:
         return None  # it could not be read any more
     return Image.effect_mandelbrot((64, 48), (-2, -1.5, 1, 1.5), 9).convert("RGB")
+
+
+DRAWING = Drawing(drawn, crop=drawn, thumb=drawn)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +82,7 @@ def test_who_is_right_for_another_reason_is_told() -> None:
 
 
 def test_json_and_table_say_what_the_audit_says(audit: gh.Audit, tmp_path: Path) -> None:
-    files = write_audit(audit, Folder(tmp_path), drawn)
+    files = write_audit(audit, Folder(tmp_path), Drawing(drawn))
     assert [file.name for file in files] == list(FILES)
     told = json.loads((tmp_path / "audit.json").read_text())
     assert told == plain(audit)
@@ -98,8 +103,22 @@ def test_json_and_table_say_what_the_audit_says(audit: gh.Audit, tmp_path: Path)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "audit.html").write_text("mine")
     with pytest.raises(gh.ImageError, match="no run of this command made it"):
-        write_audit(audit, Folder(tmp_path / "other"), drawn)
+        write_audit(audit, Folder(tmp_path / "other"), Drawing(drawn))
     assert (tmp_path / "other" / "audit.html").read_text() == "mine"
+
+
+def test_what_lies_under_the_peak_is_cut_out_of_the_picture_itself(audit, tmp_path) -> None:
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[8:24, 16:32] = (0, 90, 200)  # where the input, half as large, has its box
+    pixels[8, 16] = pixels[23, 31] = 255
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    found = replace(audit, boxes=torch.tensor([[8, 4, 16, 12], [31, 0, 32, 32]]))
+    paths = [tmp_path / "one.png", tmp_path / "gone.png"]
+    crop = crops(found, paths, gh.Preprocess(size=(32, 32), fit="squash"))
+    cut = crop(0)
+    assert cut is not None
+    assert np.array_equal(np.asarray(cut), pixels[8:24, 16:32])
+    assert crop(1) is None
 
 
 FAILING = """
@@ -172,13 +191,15 @@ def test_the_picture_that_a_network_cannot_take_is_told(folder, tmp_path, word, 
 def test_the_page_is_read_by_anybody(browser, audit, tmp_path, width, scheme):
     (tmp_path / "report.html").write_text("<!doctype html><title>a report</title>")
     terms = [("Network", LABEL)]
-    page_file = write_audit(audit, Folder(tmp_path), drawn, terms, thumb=drawn)[0]
+    page_file = write_audit(audit, Folder(tmp_path), DRAWING, terms)[0]
     with opened(browser, page_file, width, scheme) as page:
         assert page.locator(".finding").inner_text() == audit.text
         assert page.locator("img[src='x']").count() == 0  # hostile names are text
         assert LABEL in page.locator("body").inner_text()
         assert "of the map on the object (8 told)" in page.locator(".strategy").first.inner_text()
         assert "methods agree" in page.locator("table").last.inner_text()
+        under = page.locator(".strategy").first.get_by_role("list", name="What lies under the peak")
+        assert under.get_by_role("img").count() == len(audit.strategies[0].middle[:8])
         see_the_dots(page, audit)
         see_the_filters(page, audit)
 

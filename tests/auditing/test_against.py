@@ -11,6 +11,7 @@ import torch
 
 import gradcam_hooks as gh
 from gradcam_hooks.apps.audited import write_audit
+from gradcam_hooks.apps.audited.drawing import Drawing
 from gradcam_hooks.apps.batch import Folder
 from gradcam_hooks.auditing.against import overlaps
 from tests.support.shortcuts import Marked, pictures
@@ -51,7 +52,7 @@ def test_what_the_second_gains_by_a_shortcut_is_told_and_proved(tmp_path: Path) 
     assert min(same) > 0.95
     assert "There the first looks at no one place, the second at the lower left." in told.text
     assert f"The second's {len(MARKS)} extra right answers look at the lower left" in told.text
-    write_audit(found, Folder(tmp_path), lambda number: None, other=lambda number: None)
+    write_audit(found, Folder(tmp_path), Drawing(lambda number: None))
     data = json.loads((tmp_path / "audit.json").read_text())["against"]
     assert data["extra"] == list(told.extra)
     assert data["second"]["strategies"][0]["suspect"] is True

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
+from gradcam_hooks.apps.audited.drawing import Draw, Drawing
 from gradcam_hooks.apps.audited.plain import name_of
 from gradcam_hooks.apps.audited.sprites import sprites_of
 from gradcam_hooks.apps.report.page import safe_json
@@ -32,13 +32,7 @@ from gradcam_hooks.auditing.strategies import Audit, Strategy
 from gradcam_hooks.images.colors import colorize, to_uint8
 from gradcam_hooks.results.templates import templates
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 __all__ = ["render"]
-
-Draw = Callable[[int], "Image.Image | None"]
-"""The picture of a number with its map drawn on it; None where it cannot be read any more."""
 
 _STYLES = ("report/assets/base.css", "report/assets/findings.css", "audited/assets/audit.css")
 _SIDE, _SHOWN, _WRONG = 200, 8, 12
@@ -48,20 +42,16 @@ _CLASSES, _PAIRS = 12, 24
 
 def render(
     audit: Audit,
-    draw: Draw,
+    drawing: Drawing,
     terms: Sequence[tuple[str, str]] = (),
-    other: Draw | None = None,
-    thumb: Draw | None = None,
     report: str | None = None,
 ) -> str:
     """The page.
 
     Args:
         audit: what is told.
-        draw: draws a picture.
+        drawing: draws the pictures.
         terms: what the run was, as terms and words.
-        other: draws a picture with the second network's map, where there are two.
-        thumb: makes the small picture of a dot.
         report: where a report of the same pictures is, as seen from the page.
     """
     from markupsafe import Markup
@@ -70,7 +60,7 @@ def render(
     script = f"(() => {{\n{assets('audited/assets/audit.js')}\n}})();"
 
     def figure(number: int) -> dict[str, str]:
-        return _figure(audit, draw, number)
+        return _figure(audit, drawing.overlay, number)
 
     cells = confusion(audit)
     return (
@@ -79,17 +69,7 @@ def render(
         .render(
             audit=audit,
             text=writable(audit.text),
-            strategies=[
-                {
-                    "one": one,
-                    "text": writable(one.text),
-                    "place": _png(one.place),
-                    "middle": [figure(number) for number in one.middle[:_SHOWN]],
-                    "edge": [figure(number) for number in _edge(one)],
-                    "proof": [*_proof(one), *_objects(audit, one)],
-                }
-                for one in audit.strategies
-            ],
+            strategies=[_strategy(audit, one, drawing) for one in audit.strategies],
             unlike=[figure(number) for number in unlike(audit)[:_WRONG]],
             matrix=_matrix(audit, cells),
             pairs=[_cell(audit, cell) for cell in cells[:_PAIRS]],
@@ -97,12 +77,12 @@ def render(
                 {**figure(number), "truth": writable(audit.label((audit.truths or ())[number]))}
                 for number in wrong_and_sure(audit)[:_WRONG]
             ],
-            against=None if audit.against is None else _against(audit, draw, other),
+            against=None if audit.against is None else _against(audit, drawing),
             classes=[(writable(audit.label(one.number)), one) for one in of_classes(audit)],
             agreement="" if audit.agreement is None else writable(audit.agreement.text),
             choices=_choices(audit),
             report=report,
-            data=Markup(safe_json(_data(audit, thumb, report))),
+            data=Markup(safe_json(_data(audit, drawing.thumb, report))),
             terms=[(term, writable(words)) for term, words in terms],
             style=Markup(style),  # the package's own, as the script is
             style_hash=source_hash(style),
@@ -112,8 +92,26 @@ def render(
     )
 
 
-def _figure(audit: Audit, draw: Draw | None, number: int) -> dict[str, str]:
-    drawn = None if draw is None else draw(number)
+def _strategy(audit: Audit, one: Strategy, drawing: Drawing) -> dict[str, object]:
+    """A strategy with its pictures, and what in them the network looks at."""
+
+    def row(numbers: Sequence[int], draw: Draw) -> list[dict[str, str]]:
+        return [_figure(audit, draw, number) for number in numbers]
+
+    middle = one.middle[:_SHOWN]
+    return {
+        "one": one,
+        "text": writable(one.text),
+        "place": _png(one.place),
+        "crops": [figure for figure in row(middle, drawing.crop) if figure["image"]],
+        "middle": row(middle, drawing.overlay),
+        "edge": row(_edge(one), drawing.overlay),
+        "proof": [*_proof(one), *_objects(audit, one)],
+    }
+
+
+def _figure(audit: Audit, draw: Draw, number: int) -> dict[str, str]:
+    drawn = draw(number)
     return {
         "image": "" if drawn is None else thumbnail(drawn, _SIDE),
         "name": writable(name_of(audit, number)),
@@ -121,14 +119,14 @@ def _figure(audit: Audit, draw: Draw | None, number: int) -> dict[str, str]:
     }
 
 
-def _against(audit: Audit, draw: Draw, other: Draw | None) -> dict[str, object]:
+def _against(audit: Audit, drawing: Drawing) -> dict[str, object]:
     """The second network beside the first: pairs of pictures, and its own finding."""
     found = audit.against
     assert found is not None
 
     def pairs(numbers: Sequence[int]) -> list[tuple[dict[str, str], dict[str, str]]]:
         return [
-            (_figure(audit, draw, number), _figure(found.audit, other, number))
+            (_figure(audit, drawing.overlay, number), _figure(found.audit, drawing.other, number))
             for number in numbers[:_SHOWN]
         ]
 
@@ -234,7 +232,7 @@ def _choices(audit: Audit) -> dict[str, list[tuple[int, str, int]]]:
     }
 
 
-def _data(audit: Audit, thumb: Draw | None, report: str | None) -> dict[str, object]:
+def _data(audit: Audit, thumb: Draw, report: str | None) -> dict[str, object]:
     """What the script knows of every picture: a list for each fact, in the pictures' order."""
     count = len(audit)
     own: dict[int, int] = {}
@@ -243,7 +241,7 @@ def _data(audit: Audit, thumb: Draw | None, report: str | None) -> dict[str, obj
     flat = plane(audit)
     truths = audit.truths or (-1,) * count
     classes = sorted({*audit.answers, *truths} - {-1})
-    sprites = sprites_of(count, thumb or (lambda number: None))
+    sprites = sprites_of(count, thumb)
     return {
         "x": [round(one, 4) for one in flat[:, 0].tolist()],
         "y": [round(one, 4) for one in flat[:, 1].tolist()],

@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradcam_hooks.apps.audited.drawing import Drawing, crops, overlays, thumbs
 from gradcam_hooks.apps.audited.kept import Kept, fingerprint
-from gradcam_hooks.apps.audited.page import Draw
-from gradcam_hooks.apps.audited.sprites import SIDE
 from gradcam_hooks.apps.audited.write import FILES, write_audit
 from gradcam_hooks.apps.batch.faults import faults_told
 from gradcam_hooks.apps.batch.folder import Folder
@@ -22,19 +22,15 @@ from gradcam_hooks.apps.batch.truths import check_truths, class_of
 from gradcam_hooks.auditing.looking import Look
 from gradcam_hooks.auditing.run import Ask, audited
 from gradcam_hooks.auditing.strategies import Audit
-from gradcam_hooks.errors import GradCamHooksError, ImageError
-from gradcam_hooks.explainers import explain
+from gradcam_hooks.errors import ImageError
 from gradcam_hooks.images.files import read_text
-from gradcam_hooks.images.given import Prepare, as_prepare, ready
-from gradcam_hooks.images.pictures import Picture
+from gradcam_hooks.images.given import as_prepare
 from gradcam_hooks.images.reading import load_image
 from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.stream.feed import auto_workers, fed
 from gradcam_hooks.version import version
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from gradcam_hooks.images.given import PrepareSpec
 
 __all__ = ["audit_files", "readable"]
@@ -136,13 +132,17 @@ def audit_files(
                 one.flush()
 
     terms = _terms(loaded, against, found, seed, command)
-    draw = _drawing(loaded, found, paths, method, preprocess)
-    other = None
+    prepare = as_prepare(preprocess or own)
+    drawing = Drawing(
+        overlays(loaded, found, paths, method, preprocess),
+        crop=crops(found, paths, prepare),
+        thumb=thumbs(found, paths, prepare),
+    )
     if against is not None and found.against is not None:
-        other = _drawing(against, found.against.audit, paths, method, preprocess)
-    thumb = _thumbs(found, paths, as_prepare(preprocess or own))
+        beside = overlays(against, found.against.audit, paths, method, preprocess)
+        drawing = replace(drawing, other=beside)
     with first_home(out, lambda folder: _suits(folder, out, print_of)) as folder:
-        files = write_audit(found, folder, draw, terms, other, thumb, print_of)
+        files = write_audit(found, folder, drawing, terms, print_of)
         tell_latest(out, folder, files[0])
     several[0].tidy(prints)
     return found, files
@@ -185,54 +185,6 @@ def _suits(folder: Folder, out: Path, fingerprint: str) -> bool:
         return bool(json.loads(told)["run"] == fingerprint)
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return False
-
-
-def _drawing(
-    loaded: LoadedModel,
-    found: Audit,
-    paths: Sequence[Path],
-    method: str,
-    preprocess: PrepareSpec | None,
-) -> Draw:
-    """What draws a picture by its number, with its map."""
-
-    def draw(number: int) -> Image.Image | None:
-        try:
-            return explain(
-                loaded, paths[number], list(found.layers), method=method, preprocess=preprocess
-            ).overlay()
-        except (GradCamHooksError, OSError):  # it was there when it was audited
-            return None
-
-    return draw
-
-
-def _thumbs(found: Audit, paths: Sequence[Path], prepare: Prepare) -> Draw:
-    """What makes a picture small, with a frame around what the network looked at most."""
-
-    def thumb(number: int) -> Image.Image | None:
-        from PIL import ImageDraw
-
-        try:
-            _, picture = ready(paths[number], prepare)
-        except (GradCamHooksError, OSError):  # it was there when it was audited
-            return None
-        if not isinstance(picture, Picture):
-            return None
-        small, geometry = picture.image.convert("RGB"), picture.geometry
-        whole = small.size
-        small.thumbnail((SIDE, SIDE))
-        (down, across), (top, left) = geometry.scale, geometry.offset
-        ratio = small.width / whole[0], small.height / whole[1]
-        box = found.boxes[number].tolist()
-        frame = [
-            (one * (across, down)[i % 2] + (left, top)[i % 2]) * ratio[i % 2]
-            for i, one in enumerate(box)
-        ]
-        ImageDraw.Draw(small).rectangle(frame, outline=(255, 214, 10))
-        return small
-
-    return thumb
 
 
 def _truth(word: str | None, labels: Sequence[str] | None) -> int:

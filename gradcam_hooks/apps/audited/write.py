@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from gradcam_hooks.apps.audited.page import Draw, render
+from gradcam_hooks.apps.audited.drawing import Drawing
+from gradcam_hooks.apps.audited.page import render
 from gradcam_hooks.apps.audited.plain import head, plain, rows
 from gradcam_hooks.apps.batch.folder import Folder
 from gradcam_hooks.auditing.strategies import Audit
@@ -21,10 +22,8 @@ FILES = ("audit.html", "audit.json", "audit.csv")
 def write_audit(
     audit: Audit,
     folder: Folder,
-    draw: Draw,
+    drawing: Drawing,
     terms: Sequence[tuple[str, str]] = (),
-    other: Draw | None = None,
-    thumb: Draw | None = None,
     run: str | None = None,
 ) -> list[Path]:
     """Write the page, the JSON and the table.
@@ -32,10 +31,8 @@ def write_audit(
     Args:
         audit: what is told.
         folder: gets the files.
-        draw: draws a picture by its number, with its map.
+        drawing: draws the pictures.
         terms: what the run was, as terms and words.
-        other: draws a picture with the second network's map, where there are two.
-        thumb: makes the small picture that a dot shows.
         run: a fingerprint of what it is an audit of, by which the next one knows it.
 
     Returns:
@@ -46,7 +43,7 @@ def write_audit(
         OSError: a file cannot be written.
     """
     report = "report.html" if (folder.path / "report.html").is_file() else None
-    page = render(audit, draw, terms, other, thumb, report)
+    page = render(audit, drawing, terms, report)
     told = plain(audit) if run is None else {"run": run, **plain(audit)}
     content = json.dumps(told, indent=1, allow_nan=False)
     with folder.held():
