@@ -40,11 +40,12 @@ def check_count(
     Raises:
         GradCamHooksError: it is none; of the kind ``error``.
     """
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]  # anything else raises TypeError
+    truth = isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
+    try:  # NumPy 1 takes its own truths for numbers, with a warning
+        number = least - 1 if truth else operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = least - 1
-    if number < least or isinstance(value, bool):
+    if number < least:
         raise error(f"{_subject(name)} is a whole number from {least} up, not {value!r}.")
     return number
 

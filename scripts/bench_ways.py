@@ -125,7 +125,8 @@ def _raw_torchcam(
 ) -> Tensor:
     from torchcam.methods import GradCAM
 
-    with GradCAM(model, layer, reshape_transform=_first if last else None) as extractor:
+    given = {"reshape_transform": _first} if last else {}  # which torchcam 0.4 has not
+    with GradCAM(model, layer, **given) as extractor:
         extractor._relu = False  # the sign is wanted: a blank map would agree too easily
         scores = model(images)
         (cam,) = extractor(classes, scores, normalized=False)

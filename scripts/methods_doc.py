@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import get_type_hints
 
 from gradcam_hooks import METHODS
 from gradcam_hooks.methods import Method
@@ -84,7 +83,7 @@ def _section(row: Method) -> str:
 
 
 def _class(row: Method) -> str:
-    hints = get_type_hints(row.function)
+    hints = inspect.get_annotations(row.function, eval_str=True)
     own = [
         f"{name}: {inspect.formatannotation(hints[name])} = {one.default!r}".replace("'", '"')
         for name, one in row.parameters.items()

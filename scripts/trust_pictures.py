@@ -56,7 +56,7 @@ def photographs() -> Iterator[tuple[str, Tensor]]:
 
     Of each the middle square, whole and without its rim.
     """
-    for path in _files():
+    for path in photograph_files():
         with Image.open(path) as opened:
             picture = opened.convert("RGB")
         side = min(picture.size)
@@ -69,7 +69,7 @@ def photographs() -> Iterator[tuple[str, Tensor]]:
             yield f"{path.stem} {share:.0%}", (pixels - 127) / 128
 
 
-def _files() -> list[Path]:
+def photograph_files() -> list[Path]:
     """Files of photographs in packages that are installed, in the order of their names."""
     wanted = {
         "skimage": ("data/chelsea.png", "data/coffee.png", "data/rocket.jpg", "data/astronaut.png"),

@@ -191,4 +191,5 @@ def _unit(name: str, values: npt.ArrayLike) -> Floats:
             f"{name} must lie in [0, 1], got {array.min():.4g} to {array.max():.4g}; "
             "scale it first (a map by its minimum and maximum)"
         )
-    return array.astype(np.float32).clip(0, 1)
+    zero, one = np.float32(0), np.float32(1)  # of Python's own NumPy 1 makes float64 of no axes
+    return array.astype(np.float32).clip(zero, one)

@@ -136,6 +136,10 @@ _ITEMS = ("__setitem__", "__set__", "numpy", "set_", "swap_tensors")
 ``__set__`` is that of ``.data``, ``.grad`` and the like."""
 
 
+_SEVERAL = (list, tuple)
+"""Not ``list | tuple``: torch 2.6 compiles what is called here, and cannot read a union."""
+
+
 def _written(name: str, args: Sequence[object], kwargs: Mapping[str, object]) -> Iterator[Tensor]:
     """The tensors that a function writes to."""
     given: list[object] = [kwargs.get("out")]
@@ -145,7 +149,7 @@ def _written(name: str, args: Sequence[object], kwargs: Mapping[str, object]) ->
     elif _in_place(name) or name in _ITEMS or kwargs.get("inplace"):
         given.append(args[0] if args else next(iter(kwargs.values()), None))
     for one in given:
-        several = one if isinstance(one, list | tuple) else (one,)
+        several = one if isinstance(one, _SEVERAL) else (one,)
         yield from (each for each in several if isinstance(each, Tensor) and _memory(each))
 
 

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.support.peers import new_torchcam
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 ROWS = {
@@ -39,6 +41,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 @pytest.mark.filterwarnings("ignore")  # what timm and transformers say of themselves
+@new_torchcam
 @pytest.mark.parametrize("name", ROWS)
 def test_rows_of_each_sort(bench: ModuleType, name: str) -> None:
     row = bench._row(name)

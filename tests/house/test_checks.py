@@ -19,7 +19,9 @@ def test_a_count_is_any_whole_number(value: object) -> None:
     assert found == 3
 
 
-@pytest.mark.parametrize("value", [0, -1, True, 1.0, "1", None, np.bool_(1), torch.tensor(1.0)])
+@pytest.mark.parametrize(
+    "value", [0, -1, True, 1.0, "1", None, np.bool_(1), torch.tensor(1.0), torch.tensor(True)]
+)
 def test_what_is_no_count(value: object) -> None:
     with pytest.raises(gh.OptionError, match=r"^steps= is a whole number from 1 up, not "):
         check_count(value, "steps")

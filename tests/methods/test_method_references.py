@@ -16,6 +16,7 @@ from torchcam.methods import SmoothGradCAMpp
 
 import gradcam_hooks as gh
 from tests.support.nets import gap_linear, images
+from tests.support.peers import new_torchcam
 from tests.support.ranks import RANKS, SIZES, batch, curved
 
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -158,6 +159,7 @@ def test_smooth_gradcam_plus_plus_by_hand() -> None:
         assert torch.allclose(cam(x, target=0).raw, torch.tensor([[weight, 2 * weight]]))
 
 
+@new_torchcam
 def test_torchcam_s_smooth_gradcam_plus_plus_takes_the_last_noisy_image() -> None:
     net, x = curved(2), batch(2, 1)
     net[6].weight.mul_(1000)  # its epsilon of 1e-8 is nothing beside squares of gradients

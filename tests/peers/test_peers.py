@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import gradcam_hooks as gh
 from tests.support.networks import NETWORKS, Network
 from tests.support.oracle import error, truths
-from tests.support.peers import captum, grad_cam, leaf, minmax, torchcam
+from tests.support.peers import captum, grad_cam, leaf, minmax, new_torchcam, torchcam
 
 AGREEMENT = {
     "resnet18": ("layer1", "layer2", "layer3.0", "layer4"),
@@ -148,6 +148,7 @@ class Twice(nn.Module):
         return self.head((left * right).mean((2, 3)))
 
 
+@new_torchcam
 def test_a_layer_that_runs_twice() -> None:
     torch.manual_seed(0)
     model, images = Twice().double().eval(), network("resnet18").image()

@@ -27,7 +27,7 @@ from gradcam_hooks.images.colors import blend
 from tests.support.nets import gap_linear, images, residual
 from tests.support.oracle import agree, error, oracle, raw_by_zeros
 from tests.support.oracle import grad_cam as weighed
-from tests.support.peers import captum, grad_cam, leaf, torchcam
+from tests.support.peers import captum, grad_cam, leaf, new_torchcam, torchcam
 
 TOLERANCE = 1e-5
 
@@ -109,6 +109,7 @@ def test_channels_last_of_a_swin() -> None:
     agree(result.raw, right)
 
 
+@new_torchcam
 def test_the_last_block_of_a_vit(capsys: pytest.CaptureFixture[str]) -> None:
     def grid(tokens: Tensor) -> Tensor:
         return tokens[:, 1:].transpose(1, 2).reshape(1, 192, 4, 6)
@@ -130,6 +131,7 @@ def test_the_last_block_of_a_vit(capsys: pytest.CaptureFixture[str]) -> None:
     assert gh.explain(model, x, working, target=2).diagnosis == ("ok",)
 
 
+@new_torchcam
 @pytest.mark.parametrize(
     ("kind", "layer", "shape"),
     [

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 import gradcam_hooks as gh
 from gradcam_hooks.methods.gradient import gradcam, gradcam_plus_plus
 from tests.support.nets import gap_linear, images
+from tests.support.peers import new_torchcam
 from tests.support.ranks import RANKS, batch, curved
 
 
@@ -83,6 +84,7 @@ def test_smooth_grad_cam_plus_plus_without_noise_is_grad_cam_plus_plus() -> None
     assert torch.allclose(printed.raw, torch.einsum("bk,bkhw->bhw", weights, a), atol=1e-9)
 
 
+@new_torchcam
 def test_torchcam_weighs_by_the_last_noisy_gradient_alone() -> None:
     """PEERS: its SmoothGrad-CAM++ relies on the last of its noisy passes, and is not seeded."""
     from torchcam.methods import SmoothGradCAMpp

@@ -12,6 +12,7 @@ from collections import deque
 from hashlib import sha256
 
 import numpy as np
+import sympy  # noqa: F401  # torch 2.6 imports it late, and it adds a filter of warnings
 import torch
 from torch import Tensor, nn
 from torch.backends import cuda, cudnn, mkldnn
