@@ -37,11 +37,13 @@ class Covered:
         here: whether the answer became another one when the region was covered.
         elsewhere: the same of a region of the same size at a random place.
         lost: how much less probable the answer became, here.
+        left: how probable the network said the new answer was, here; 0 where it stayed the same.
     """
 
     here: Tensor
     elsewhere: Tensor
     lost: Tensor
+    left: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +115,12 @@ def cover(
     rows = torch.arange(len(said))
     after = answer(covered(given, boxes))
     other = answer(covered(given, elsewhere(boxes, size, generator)))
+    sure, said_then = after.max(1)
     return Covered(
-        (after.argmax(1) != said).float(),
+        (said_then != said).float(),
         (other.argmax(1) != said).float(),
         (before[rows, said] - after[rows, said]).float(),
+        torch.where(said_then != said, sure, torch.zeros_like(sure)).float(),
     )
 
 

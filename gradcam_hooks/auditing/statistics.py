@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["discoveries", "fisher", "interval", "one_way", "signs", "strata"]
+__all__ = ["above", "discoveries", "fisher", "interval", "one_way", "signs", "strata"]
 
 ROUNDS = 9999
 """Permutations of a test; the least p is one in ten thousand."""
@@ -84,6 +84,42 @@ def strata(
         return math.nan, 1.0
     reached = int((null >= total - 1e-9).sum())
     return total / weight, (reached + 1) / (rounds + 1)
+
+
+def above(
+    values: Tensor, chosen: Tensor, groups: Tensor, generator: torch.Generator, rounds: int = ROUNDS
+) -> tuple[float, float]:
+    """How often a chosen value is above another of its group, a tie half, and the p of that.
+
+    The area under the curve, of ranks: how far above does not count.
+
+    Args:
+        values: ``(n,)``.
+        chosen: bool ``(n,)``.
+        groups: ``(n,)`` of numbers; what is compared lies in one of them.
+        generator: draws the permutations, within the groups.
+        rounds: how many.
+
+    Returns:
+        The share, and its p; NaN and 1 where nothing can be compared.
+
+    >>> values = torch.tensor([3.0, 2.0, 1.0, 2.0, 0.0])
+    >>> chosen = torch.tensor([1, 1, 0, 0, 0]).bool()
+    >>> above(values, chosen, torch.zeros(5), torch.Generator().manual_seed(0))[0] * 6
+    5.5
+    """
+    wins, pairs = 0.0, 0
+    ranks = torch.zeros(len(values), dtype=torch.float64)
+    for group in set(groups[chosen].tolist()):
+        here = groups == group
+        inside = values[here]
+        ahead = (inside[:, None] > inside).double() + 0.5 * (inside[:, None] == inside).double()
+        ranks[here] = ahead.mean(1)
+        own = chosen[here]
+        wins += float(ahead[own][:, ~own].sum())
+        pairs += int(own.sum()) * int((~own).sum())
+    share = wins / pairs if pairs else math.nan
+    return share, strata(ranks, chosen, groups, generator, rounds)[1]
 
 
 def one_way(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gradcam_hooks.auditing.features import concentration, off_centre, turned
 from gradcam_hooks.auditing.proof import Answer, Inputs, cover, paste
-from gradcam_hooks.auditing.statistics import discoveries, fisher, one_way, signs, strata
+from gradcam_hooks.auditing.statistics import above, discoveries, fisher, one_way, signs, strata
 from gradcam_hooks.auditing.strategies import Proof
 
 __all__ = ["Group", "Trials", "drawn", "fixed", "judged", "tried"]
@@ -26,6 +26,10 @@ RATE, MORE, COVERS, Q = 0.5, 0.2, 0.2, 0.05
 class, at least 0.2 more than the regions of the class's others; covering changes at least 0.2 more
 of the answers than covering elsewhere; the first, and both together, at a false discovery rate of
 5 % at most."""
+
+LEFT, SURER = 0.75, 0.8
+"""How sure the network is of another answer once the region is covered, and how often it is surer
+than where a picture of the class's others is, at least, for the region to overrule something."""
 
 APART = 3.0
 """How far the maps of few pictures lie apart from all others, in standard deviations of the gap,
@@ -78,6 +82,8 @@ class Trials:
         rates: of the pictures it was put onto, the share that became its class.
         rates_elsewhere: the same of another part of the picture.
         replaced: as ``rates``, in the place of what the others look at.
+        left: how sure the network was of another answer where the region was covered; 0 where it
+            stayed with its own.
     """
 
     numbers: Tensor
@@ -86,6 +92,7 @@ class Trials:
     rates: Tensor
     rates_elsewhere: Tensor
     replaced: Tensor
+    left: Tensor
 
     def rows(self, members: Tensor) -> Tensor:
         """Which of the trials are of these pictures, bool ``(trials,)``."""
@@ -125,13 +132,14 @@ def tried(
     """Try the pictures of these numbers."""
     every = range(len(answers))
     found: dict[str, list[Tensor]] = {
-        name: [] for name in ("here", "elsewhere", "rates", "rates_elsewhere", "replaced")
+        name: [] for name in ("here", "elsewhere", "rates", "rates_elsewhere", "replaced", "left")
     }
     for start in range(0, len(numbers), _PART):
         part = list(numbers[start : start + _PART])
         covered = cover(part, boxes[part], inputs, answer, generator)
         found["here"].append(covered.here)
         found["elsewhere"].append(covered.elsewhere)
+        found["left"].append(covered.left)
         pasted = paste(part, boxes, answers, every, inputs, answer, generator)
         rates, other = torch.full((2, len(part)), math.nan)
         at = torch.searchsorted(torch.as_tensor(part), pasted.numbers)
@@ -177,11 +185,14 @@ def judged(
         for i, q in zip(rows, together, strict=True):
             both[i] = q
     unlike = discoveries([_alike(one, answers, looks, generator) for one in groups])
+    beside = [_left(one, trials, answers, generator) for one in groups]
+    q_left = discoveries([p for _, p in beside])
     verdicts = []
     for i, (group, (proof, *_)) in enumerate(zip(groups, found, strict=True)):
         full = replace(
-            proof, q_covered=covered[i], q_pasted=pasted[i], q=both[i], q_alike=unlike[i]
-        )
+            proof, q_covered=covered[i], q_pasted=pasted[i], q=both[i], q_alike=unlike[i],
+            surer=beside[i][0], q_left=q_left[i],
+        )  # fmt: skip
         verdicts.append((full, _suspect(group, full, answers, places, generator)))
     return verdicts
 
@@ -209,6 +220,7 @@ def _proof(
         pasted=_mean(rates),
         pasted_elsewhere=_mean(trials.rates_elsewhere[own & tells]) if put_beside else math.nan,
         pasted_others=_mean(others) if put_beside and not math.isnan(more) else math.nan,
+        left=_mean(trials.left[own]),
         more=more,
         replaced=not put_beside,
     )
@@ -234,6 +246,9 @@ def _suspect(
         return False  # what is unlike it are the others, and they are judged themselves
     if proof.more >= MORE and max(proof.q, proof.q_pasted) <= Q:
         return True
+    overrules = proof.left >= LEFT and proof.surer >= SURER  # what else is there
+    if overrules and max(proof.q_covered, proof.q_left) <= Q:
+        return True
     here = places[group.members]
     one_place = concentration(here) >= _ALONE and off_centre(here) >= _OFF
     return one_place and max(proof.q_covered, proof.q_alike) <= Q
@@ -248,6 +263,19 @@ def _alike(
     chosen = torch.zeros(len(answers), dtype=torch.bool)
     chosen[group.members] = True
     return one_way(looks, chosen, answers, generator)
+
+
+def _left(
+    group: Group, trials: Trials, answers: Tensor, generator: torch.Generator
+) -> tuple[float, float]:
+    """How often more is left of another answer than in the class's others, and the p of that.
+
+    A tie is half. It is asked of few pictures apart from the rest alone.
+    """
+    if not group.island:
+        return math.nan, 1.0
+    own, said = trials.rows(group.members), answers[trials.numbers]
+    return above(trials.left, own, said, generator)
 
 
 def _among(group: Group, answers: Tensor) -> int:

@@ -17,7 +17,11 @@ COUNT, FEW = 80, 10
 
 
 def verdict(
-    looks: Tensor | None, members: Tensor, rates: Tensor, **group: object
+    looks: Tensor | None,
+    members: Tensor,
+    rates: Tensor,
+    left: Tensor | None = None,
+    **group: object,
 ) -> tuple[Proof, bool]:
     """Of a group of the class 0, whose every region decides; few look at one corner."""
     generator = torch.Generator().manual_seed(0)
@@ -27,7 +31,8 @@ def verdict(
     places = functional.one_hot(cells, 64).float()
     tried = torch.arange(COUNT - 20)
     ones, none = torch.ones(len(tried)), torch.full((len(tried),), torch.nan)
-    trials = Trials(tried, ones, 0 * ones, rates[: len(tried)], 0 * ones, none)
+    trials = Trials(tried, ones, 0 * ones, rates[: len(tried)], 0 * ones, none,
+                    0.5 * ones if left is None else left[: len(tried)])  # fmt: skip
     own = Group(members, "place", 0, **group)
     ((proof, suspect),) = judged([own], trials, answers, places, looks, generator)
     return proof, suspect
@@ -85,6 +90,29 @@ def test_oftener_by_chance_accuses_nobody() -> None:
     assert proof.more > 0.2
     assert proof.q <= 0.05 < proof.q_pasted  # covering alone would carry both
     assert not suspect
+
+
+@pytest.mark.parametrize(
+    ("few", "rest", "island", "surer", "wanted"),
+    [
+        (1.0, (0.9, 0.7), True, 1.0, True),
+        (0.7, (0.6, 0.5), True, 1.0, False),  # of nothing is it sure
+        (0.9, (0.9, 0.7), True, 0.75, False),  # as sure as of half of the others
+        (1.0, (0.9, 0.7), False, None, False),  # a part of all, which is not asked
+    ],
+)
+def test_few_that_overrule_something_else_are_suspect_wherever_they_are(
+    few: float, rest: tuple[float, float], surer: float | None, *, island: bool, wanted: bool
+) -> None:
+    left = torch.tensor(rest).repeat(COUNT // 2)
+    left[FIRST] = few
+    proof, suspect = verdict(None, FIRST, EQUAL, left, island=island)
+    assert suspect is wanted
+    assert proof.left == pytest.approx(few)
+    if surer is None:
+        assert torch.tensor(proof.surer).isnan()
+    else:
+        assert proof.surer == pytest.approx(surer)
 
 
 def test_how_alike_is_the_share_of_all_choices_that_are_as_much() -> None:

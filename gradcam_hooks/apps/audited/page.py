@@ -29,6 +29,7 @@ from gradcam_hooks.auditing.figures import (
     wrong_and_sure,
 )
 from gradcam_hooks.auditing.strategies import Audit, Strategy
+from gradcam_hooks.auditing.trials import Q
 from gradcam_hooks.images.colors import colorize, to_uint8
 from gradcam_hooks.results.templates import templates
 
@@ -159,6 +160,11 @@ def _proof(one: Strategy) -> list[tuple[str, str]]:
             ("of other pictures it is put onto, became its class", proof.pasted),
             ("of a random part of the same pictures", proof.pasted_elsewhere),
             ("of regions of the class's other pictures", proof.pasted_others),
+        ]
+    if proof.q_left <= Q:
+        lines += [
+            ("sure of another answer, once the region is covered", proof.left),
+            ("surer than of the class's others, covered", proof.surer),
         ]
     told = [(words, f"{share:.0%}") for words, share in lines if not math.isnan(share)]
     if proof.tried:
