@@ -8,6 +8,7 @@ file only measures through its neighbours and prints.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import bench_gpu
 import torch
-from bench_audit import FOUND, OBEYED, by_kind, count_audits
+from bench_audit import FOUND, OBEYED, bundled, by_kind, count_audits
 from bench_cluster import cluster_section
 from bench_layers import Count, count_layers, total
 from bench_networks import NETWORKS, OURS, PEERS, Row, count_networks
@@ -27,6 +28,7 @@ from bench_price import CASES, LARGE, Memory, Time, classes, memory, times
 from bench_probe import NETWORKS as READ
 from bench_probe import count_readings, read_all
 from bench_score import Pace, ablation, rules, score, score_memory
+from bench_watermark import watermark
 from bench_ways import PLAIN, RAW
 from rich.console import Console
 from rich.markup import escape
@@ -302,6 +304,9 @@ def audit_section(quick: bool) -> object:
             _counted(sum(one.accused > 0 for one in outcomes), len(outcomes)),
         )
     CONSOLE.print(table)
+    bundled()
+    if importlib.util.find_spec("efficientnet_lite_pytorch"):
+        watermark(120 if quick else 600)
     return found
 
 

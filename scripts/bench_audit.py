@@ -15,10 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
 import gradcam_hooks as gh
+from gradcam_hooks.apps import demo
+from gradcam_hooks.apps.demo import shapes
 
 CLASSES = ("stripes", "bars", "checks", "ring")
 SIDE, PATTERN = 32, 11
@@ -239,6 +242,28 @@ def outcome(
     right = (torch.tensor(result.answers) == seen.labels).float().mean()
     told = obeys(model, mark, 10_000 + seed)
     return Outcome(share, moving, float(right), told, best, pure, len(result.suspects))
+
+
+def bundled(count: int = 240, seed: int = 5) -> list[tuple[str, int, gh.Audit]]:
+    """The audits of the bundled networks, and how many pictures carry the tag, a quarter of them.
+
+    The tag's colour is of any class: it says what is in the picture in one of eight.
+    """
+    chance = np.random.default_rng(seed)
+    images, tagged = [], 0
+    for number in range(count):
+        tag = chance.choice(demo.LABELS) if chance.random() < 0.25 else None
+        tagged += tag is not None
+        label = demo.LABELS[number % len(demo.LABELS)]
+        images.append(Image.fromarray(shapes.draw(chance, label, 64, tag).image))
+    side = demo.INPUT_SIZE
+    prepare = gh.Preprocess(size=(side, side), mean=demo.MEAN, std=demo.STD)
+    found = []
+    for name, weights in (("fooled", demo.FOOLED), ("honest", demo.HONEST)):
+        network = gh.load_model("gradcam_hooks.apps.demo:network", weights, labels=demo.LABELS)
+        found.append((name, tagged, gh.audit(network, images, "layer3", preprocess=prepare)))
+        print(name, tagged, found[-1][2].strategies[0].proof, found[-1][2].text, flush=True)
+    return found
 
 
 def jaccard(one: set[int], other: set[int]) -> float:
