@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -109,6 +110,12 @@ def pictures_of(given: object, prepare: Callable[[], Prepare]) -> Pictures:
         known: dict[int, Geometry] = {}
         each = None if names is None else _File(names, prepare())
         return Pictures(len(given), _reader(given, prepare, known), names, None, None, known, each)
+    if isinstance(given, np.ndarray):
+        raise InputError(
+            f"an audit takes a tensor ready for the network, and a NumPy array {given.shape} came: "
+            "torch.from_numpy(array).float() with the channels ahead of height and width, scaled "
+            "as the network was taught; or list(array) of RGB pictures, and preprocess=."
+        )
     if hasattr(given, "__getitem__") and hasattr(given, "__len__") and not is_picture(given):
         return _of_set(given, prepare)
     raise InputError(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -175,7 +176,7 @@ def _audited(model: nn.Module | LoadedModel, ask: Ask, keeping: Keeping | None) 
     looks = seen.looks if seen.details is None else seen.details
     verdicts = judged(groups, outcome, seen.answers, seen.places, looks, generator)
     strategies = strategies_of(seen, groups, verdicts, known, names)
-    power = power_of(seen, len(chosen))
+    power = power_of(seen, groups, len(chosen))
     audit = Audit(
         strategies=strategies,
         text=finding(strategies, len(seen), power),
@@ -224,7 +225,7 @@ def _truths(
     """The number of the true class of each picture; -1 where it is no class of the network."""
     if given is None:
         return None
-    several = [one.item() if isinstance(one, Tensor) else one for one in given]
+    several = [one.item() if isinstance(one, Tensor | np.generic) else one for one in given]
     if len(several) != count:
         raise InputError(
             f"truths= are one class for each of the {count} pictures, and {len(several)} came."
@@ -238,4 +239,10 @@ def _truths(
             found.append(one)
         else:
             raise InputError(f"a true class is a number or a label, not {one!r}.")
+    words = [one for one in several if isinstance(one, str)]
+    if words and max(found) < 0:
+        told = f"those are {', '.join(names[:5])}" if names else "it has no labels; pass labels="
+        raise InputError(
+            f"none of the true classes, such as {words[0]!r}, is a label of the network: {told}."
+        )
     return tuple(found)

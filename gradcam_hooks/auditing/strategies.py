@@ -266,7 +266,8 @@ def told(
         classes: the names of those that its pictures are called, the most frequent first.
     """
     called = classes[0] if len(classes) == 1 else f"{len(classes)} classes"
-    words = f"{count:,} of {total:,} pictures ({count / total:.0%}, called {called}) {looks_at}."
+    share = f"{count / total:.{0 if count >= 0.01 * total else 1}%}"
+    words = f"{count:,} of {total:,} pictures ({share}, called {called}) {looks_at}."
     return " ".join([words, *interventions(proof)])
 
 

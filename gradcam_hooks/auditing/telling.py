@@ -20,6 +20,12 @@ __all__ = ["finding", "power_of", "strategies_of"]
 
 _SHOWN = 8
 
+_FEW = 10
+"""Pictures of a strategy from which on planted ones were mostly found."""
+
+_CELLS = 5
+"""Cells across a map from which on a corner is told from the middle."""
+
 _Judged = tuple[Group, Proof, bool]
 
 
@@ -147,13 +153,35 @@ def finding(strategies: Sequence[Strategy], count: int, power: str) -> str:
     return " ".join(f"Suspect: {one.text}" for one in suspects)
 
 
-def power_of(seen: Seen, tested: int) -> str:
+def power_of(seen: Seen, groups: Sequence[Group], tested: int) -> str:
     """What would have been missed, in words."""
     counts = [count for count in Counter(seen.answers.tolist()).values() if count >= OF_CLASS]
     among = f", or {LEAST / max(counts):.1%} of the largest class" if counts else ""
     share = min(1.0, LEAST / len(seen))
+    were = "picture was" if tested == 1 else "pictures were"
     return (
         f"A strategy in fewer than {LEAST} of the pictures ({share:.1%}{among}) would have been "
-        "missed, one that every picture of a class shares at changing places, and one "
-        f"that decides fewer than half of the answers; {tested} pictures were tried."
+        f"missed, and in fewer than {_FEW} it often is; so would one that every picture of a class "
+        "shares at changing places, and one that decides fewer than half of the answers; "
+        f"{tested} {were} tried.{_alone(groups)}{_coarse(seen)}"
+    )
+
+
+def _alone(groups: Sequence[Group]) -> str:
+    """That nothing parts the pictures, where nothing does."""
+    if any(not group.whole for group in groups):
+        return ""
+    return (
+        " No group of pictures lies apart from the others: all were tried as one, and each class."
+    )
+
+
+def _coarse(seen: Seen) -> str:
+    """That maps of so few cells hide what is small, with the next step."""
+    high, wide = seen.maps.shape[-2:]
+    if min(high, wide) >= _CELLS:
+        return ""
+    return (
+        f" The maps are of {high} x {wide} cells, in which what is small is not told from what "
+        "lies beside it: an earlier layer (layer=) has finer ones."
     )

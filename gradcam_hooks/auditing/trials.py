@@ -242,16 +242,19 @@ def _suspect(
         return False
     if group.whole:
         return proof.q_pasted <= Q and fixed(places[group.members], generator)
-    if len(group.members) > _MINOR * _among(group, answers):
+    here = places[group.members]
+    one_place = concentration(here) >= _ALONE and off_centre(here) >= _OFF
+    minor = len(group.members) <= _MINOR * _among(group, answers)
+    if not (minor or one_place):
         return False  # what is unlike it are the others, and they are judged themselves
     if proof.more >= MORE and max(proof.q, proof.q_pasted) <= Q:
         return True
+    if proof.q_covered > Q:
+        return False
+    if group.by == "look" and fixed(here, generator):
+        return True  # the place did not choose it
     overrules = proof.left >= LEFT and proof.surer >= SURER  # what else is there
-    if overrules and max(proof.q_covered, proof.q_left) <= Q:
-        return True
-    here = places[group.members]
-    one_place = concentration(here) >= _ALONE and off_centre(here) >= _OFF
-    return one_place and max(proof.q_covered, proof.q_alike) <= Q
+    return (overrules and proof.q_left <= Q) or (one_place and proof.q_alike <= Q)
 
 
 def _alike(

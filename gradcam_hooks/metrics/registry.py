@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gradcam_hooks.errors import OptionError
 from gradcam_hooks.metrics.measured import Found, Measured
+from gradcam_hooks.network.modes import inferring
 
 __all__ = ["METRICS", "Metric", "metric", "metric_of"]
 
@@ -120,8 +121,7 @@ def metric(
 
         @functools.wraps(function)
         def measure(*args: _Given.args, **kwargs: _Given.kwargs) -> Measured:
-            with torch.inference_mode(mode=not gradients):
-                found = function(*args, **kwargs)
+            found = inferring(lambda: function(*args, **kwargs), inference=not gradients)
             better = higher_is_better if found.higher_is_better is None else found.higher_is_better
             curves = {key: _kept(curve) for key, curve in found.curves.items()}
             at = None if found.at is None else _kept(found.at)

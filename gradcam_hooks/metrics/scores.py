@@ -19,6 +19,7 @@ from gradcam_hooks.models import LoadedModel
 from gradcam_hooks.models.labels import labels_of
 from gradcam_hooks.network.along import by_length, taken
 from gradcam_hooks.network.final_softmax import remembering
+from gradcam_hooks.network.modes import inferring
 from gradcam_hooks.network.modules import unwrap
 from gradcam_hooks.network.outputs import OutputSpec, choose, find_logits, flat_logits
 from gradcam_hooks.network.state import untouched
@@ -111,17 +112,16 @@ class Scored:
                 "rows=, which image each is a version of, or make another: scored(model, images)."
             )
         output = self.output_of(images)
-        with torch.inference_mode():
-            return self._selected(output, list(rows))
+        return inferring(lambda: self._selected(output, list(rows)))
 
     def output_of(self, images: Tensor) -> object:
         """The part of the model's output that is meant, without gradients."""
 
         def work() -> object:
-            with remembering(self.output), torch.inference_mode():
+            with remembering(self.output):
                 return choose(self.model(images.clone()), self.output)
 
-        return untouched(self.model, work)
+        return untouched(self.model, lambda: inferring(work))
 
     def _selected(self, output: object, rows: list[int]) -> Tensor:
         if rows == list(range(self.batch)):

@@ -6,14 +6,18 @@ would leave its mode on. Knows torch alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any, TypeVar
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from gradcam_hooks.network.blocks import Block
+from gradcam_hooks.network.blocks import Block, surrounded
 
-__all__ = ["FunctionMode", "Modes"]
+__all__ = ["FunctionMode", "Modes", "inferring"]
+
+_T = TypeVar("_T")
 
 _KINDS = ("cpu", "cuda")
 
@@ -29,14 +33,14 @@ class Modes(Block):
         self._autocast, self._nested = _autocast(), _nested()
         self._functions = _functions()
         self._depth = torch._C._functorch.get_dynamic_layer_stack_depth()
-        # What torch.inference_mode is made of, which may be left twice, and without being entered.
-        inference = torch.is_inference_mode_enabled()
-        self._inference = torch._C._InferenceMode(False) if inference else None
+        # What torch.inference_mode is made of: on from when it is made, off when it is left, once
+        # and for all, or when it is dropped. So it is made where it is certain to be left.
+        self._inference: Any = None
 
     def do(self) -> None:
         """Gradients off, and tensors that may take part in a backward pass."""
-        if self._inference is not None:
-            self._inference.__enter__()  # type: ignore[no-untyped-call]
+        if torch.is_inference_mode_enabled():
+            self._inference = torch._C._InferenceMode(False)
         torch.set_grad_enabled(False)
 
     def undo(self) -> None:
@@ -60,6 +64,32 @@ class Modes(Block):
         if self._inference is not None:
             self._inference.__exit__(None, None, None)
         torch.set_grad_enabled(self._grad)
+
+
+class _Inferring(Modes):
+    """Inference mode is on, or all modes are the caller's; on the way out each is as it was."""
+
+    def __init__(self, *, inference: bool) -> None:
+        super().__init__()
+        self._wanted = inference
+
+    def do(self) -> None:
+        """Inference mode on, where it is wanted."""
+        if self._wanted:
+            self._inference = torch._C._InferenceMode(True)
+
+
+def inferring(work: Callable[[], _T], *, inference: bool = True) -> _T:
+    """What ``work`` returns under inference mode; every mode is put back, however it ends.
+
+    Args:
+        work: what is done.
+        inference: False: it runs in the caller's modes, which are put back.
+
+    >>> inferring(torch.is_inference_mode_enabled), torch.is_inference_mode_enabled()
+    (True, False)
+    """
+    return surrounded(_Inferring(inference=inference), work)
 
 
 class FunctionMode(TorchFunctionMode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -83,8 +84,6 @@ def test_the_demo_ends_with_what_an_audit_of_its_pictures_says(tmp_path: Path) -
 
 def demo_pictures() -> torch.Tensor:
     """96 scenes of the demo; every third carries the tag of its class."""
-    import numpy as np
-
     from gradcam_hooks.apps.demo.shapes import draw
 
     images = []
@@ -105,6 +104,21 @@ def test_what_was_not_tried_is_not_told() -> None:
     )
 
 
+def test_what_was_not_parted_and_maps_of_few_cells_are_told() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    same = torch.rand(1, 3, 12, 12).expand(9, -1, -1, -1)
+    words = gh.audit(network, same).text
+    assert words.endswith(
+        "9 pictures were tried. No group of pictures lies apart from the others: all were tried as "
+        "one, and each class. The maps are of 3 x 3 cells, in which what is small is not told from "
+        "what lies beside it: an earlier layer (layer=) has finer ones."
+    )
+    assert "1 picture was tried" in gh.audit(network, same[:1]).text
+    parted = pictures(COLOURS, marked=range(0, 60, 5), mark_at=(28, 0))
+    assert "apart" not in gh.audit(Marked(), parted, layer="features", trials=12).power
+
+
 def test_what_may_be_given(tmp_path: Path) -> None:
     images = pictures(COLOURS[:24])
     asked = {"layer": "features", "trials": 12}
@@ -123,6 +137,8 @@ def test_what_may_be_given(tmp_path: Path) -> None:
     assert of_folder.names == tuple(str(tmp_path / f"{number}.png") for number in range(6))
     opened = [Image.open(tmp_path / f"{number}.png") for number in range(6)]
     assert gh.audit(network, opened, preprocess=small).answers == of_folder.answers
+    of_numpy = gh.audit(Marked(), images, truths=np.array(COLOURS[:24]), **asked)
+    assert of_numpy.truths == tuple(COLOURS[:24])
 
 
 def test_the_example_of_the_page_runs(
@@ -176,6 +192,10 @@ def test_mistakes_are_told() -> None:
         gh.audit(Marked(), 7)
     with pytest.raises(gh.InputError, match="one class for each of the 8 pictures, and 2 came"):
         gh.audit(Marked(), images, truths=[0, 1])
+    with pytest.raises(gh.InputError, match=r"none of the true classes, such as 'cat', is a label"):
+        gh.audit(Marked(), images, truths=["cat"] * 8)
+    with pytest.raises(gh.InputError, match=r"torch.from_numpy\(array\).float\(\)"):
+        gh.audit(Marked(), images.numpy())
     with pytest.raises(gh.OptionError, match="trials="):
         gh.audit(Marked(), images, trials=0)
     with pytest.raises(gh.InputError, match="one target of each"):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gradcam_hooks.auditing.statistics import one_way
-from gradcam_hooks.auditing.strategies import Proof
+from gradcam_hooks.auditing.strategies import Kind, Proof
 from gradcam_hooks.auditing.trials import Group, Trials, judged
 
 COUNT, FEW = 80, 10
@@ -21,19 +21,21 @@ def verdict(
     members: Tensor,
     rates: Tensor,
     left: Tensor | None = None,
+    by: Kind = "place",
+    corner: int = FEW,
     **group: object,
 ) -> tuple[Proof, bool]:
     """Of a group of the class 0, whose every region decides; few look at one corner."""
     generator = torch.Generator().manual_seed(0)
     answers = (torch.arange(COUNT) >= COUNT - 20).long()
     cells = torch.randint(64, (COUNT,), generator=generator)
-    cells[:FEW] = 0
+    cells[:corner] = 0
     places = functional.one_hot(cells, 64).float()
     tried = torch.arange(COUNT - 20)
     ones, none = torch.ones(len(tried)), torch.full((len(tried),), torch.nan)
     trials = Trials(tried, ones, 0 * ones, rates[: len(tried)], 0 * ones, none,
                     0.5 * ones if left is None else left[: len(tried)])  # fmt: skip
-    own = Group(members, "place", 0, **group)
+    own = Group(members, by, 0, **group)
     ((proof, suspect),) = judged([own], trials, answers, places, looks, generator)
     return proof, suspect
 
@@ -90,6 +92,29 @@ def test_oftener_by_chance_accuses_nobody() -> None:
     assert proof.more > 0.2
     assert proof.q <= 0.05 < proof.q_pasted  # covering alone would carry both
     assert not suspect
+
+
+@pytest.mark.parametrize(
+    ("by", "count", "corner", "wanted"),
+    [
+        ("look", 40, 40, True),  # most of the class, at one corner, which did not choose them
+        ("look", 40, 0, False),  # anywhere
+        ("look", 6, 6, True),
+        ("place", 40, 40, False),  # the place chose them, and nothing else sets them apart
+    ],
+)
+def test_what_looks_alike_and_stands_in_one_corner_is_suspect_in_however_many(
+    by: Kind, count: int, corner: int, *, wanted: bool
+) -> None:
+    proof, suspect = verdict(None, torch.arange(count), EQUAL, by=by, corner=corner)
+    assert abs(proof.more) < 1e-6
+    assert suspect is wanted
+
+
+def test_most_of_a_class_that_overrules_oftener_is_suspect_at_one_corner_alone() -> None:
+    rates = torch.where(torch.arange(COUNT) < 40, 1.0, 0.25)
+    assert verdict(None, torch.arange(40), rates, corner=40)[1]
+    assert not verdict(None, torch.arange(40), rates, corner=0)[1]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,28 @@ def test_in_a_block_and_in_the_table_of_layers() -> None:
     struck(net, work, 8)
 
 
+@pytest.mark.parametrize("inference", [False, True])
+def test_in_a_metric_in_either_mode(inference: bool) -> None:
+    net, x = residual().train(), images(1)
+    maps = torch.rand(1, 4, 4, dtype=torch.float64)
+
+    def work() -> None:
+        gh.metrics.average_drop(gh.metrics.scored(net, x, target=1), x, maps)
+
+    with torch.inference_mode(inference):
+        struck(net, work, 40)
+
+
+def test_in_an_audit_and_in_a_check() -> None:
+    net, x = residual().train(), images(6)
+
+    def work() -> None:
+        gh.audit(net, x, layer="drop", trials=2, agreement=1, batch_size=3)
+        gh.explain(net, x[:1], "drop", target=1).check()
+
+    struck(net, work, 6)
+
+
 def test_between_the_last_steps_of_a_lock() -> None:
     # Ahead of the call that leaves a ``with``, whose body has ended, nothing is left to let it go.
     def work() -> None:
