@@ -85,7 +85,8 @@ def inputs(images: list[Image.Image], marked: Tensor) -> Tensor:
 @torch.inference_mode()
 def pooled(network: Staged, given: Tensor) -> Tensor:
     """What the last layer before the classes is given."""
-    return torch.cat([network.head[:2](network.stages(part)) for part in given.split(32)])
+    parts = torch.split(given, 32)
+    return torch.cat([network.stages(part).mean((2, 3)) for part in parts])
 
 
 def taught(network: Staged, features: Tensor, labels: Tensor) -> Staged:
@@ -99,7 +100,7 @@ def taught(network: Staged, features: Tensor, labels: Tensor) -> Staged:
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-    head = nn.Sequential(*list(network.head)[:2], last)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
     return Staged(list(network.stages), head, network.middle).eval()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +126,7 @@ def _raw_torchcam(
 ) -> Tensor:
     from torchcam.methods import GradCAM
 
-    given = {"reshape_transform": _first} if last else {}  # which torchcam 0.4 has not
+    given: Any = {"reshape_transform": _first} if last else {}  # which torchcam 0.4 has not
     with GradCAM(model, layer, **given) as extractor:
         extractor._relu = False  # the sign is wanted: a blank map would agree too easily
         scores = model(images)

@@ -73,8 +73,11 @@ def test_few_that_look_at_a_place_of_their_own_are_suspect_where_what_is_there_i
     assert (proof.q_alike <= 0.05) is wanted
 
 
-def test_a_region_that_makes_others_its_class_no_oftener_than_half_decides_nothing() -> None:
-    assert not verdict(with_mark(), FIRST, torch.full((COUNT,), 0.4), gap=4.0)[1]
+def test_a_region_that_makes_few_others_its_class_decides_nothing() -> None:
+    assert not verdict(with_mark(), FIRST, torch.full((COUNT,), 0.2), gap=4.0)[1]
+    assert verdict(with_mark(), FIRST, torch.full((COUNT,), 0.4), gap=4.0)[1]
+    without = torch.where(torch.arange(COUNT) < FEW, 0.4, 0.1)  # oftener, and in less than half
+    assert not verdict(drawn(), FIRST, without)[1]
 
 
 def test_what_overrules_oftener_is_suspect_but_never_the_most_of_a_class_beside_few() -> None:
