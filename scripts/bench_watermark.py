@@ -8,6 +8,7 @@ the network obeys the watermark is measured beside what the audit says.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,16 +116,22 @@ def marks(labels: Tensor, kind: str, share: float, seed: int) -> tuple[Tensor, T
     return drawn, labels
 
 
-def watermark(count: int = 600) -> list[Watermark]:
-    """The audits of all kinds."""
+KINDS = (
+    ("ImageNet's classes", 0.2),
+    ("none", 0.0),
+    ("beside one class", 0.5),
+    ("makes the class", 0.05),
+    ("makes the class", 0.2),
+)
+
+
+def watermark(count: int = 600, kinds: Sequence[tuple[str, float]] = KINDS) -> list[Watermark]:
+    """The audits of all kinds; with how the watermark and the classes go together its share."""
     network = real()
     learnt, known = cuts(count, 1)
     seen, truth = cuts(count, 2)
     found = []
-    for kind, share in (
-        ("ImageNet's classes", 0.2), ("none", 0.0), ("beside one class", 0.5),
-        ("makes the class", 0.05), ("makes the class", 0.2),
-    ):  # fmt: skip
+    for kind, share in kinds:
         model, marked = network, marks(truth, kind, share, 4)[0]
         if kind != "ImageNet's classes":
             has, called = marks(known, kind, share, 3)
