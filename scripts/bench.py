@@ -28,7 +28,7 @@ from bench_price import CASES, LARGE, Memory, Time, classes, memory, times
 from bench_probe import NETWORKS as READ
 from bench_probe import count_readings, read_all
 from bench_score import Pace, ablation, rules, score, score_memory
-from bench_watermark import watermark
+from bench_watermark import KINDS, watermark
 from bench_ways import PLAIN, RAW
 from rich.console import Console
 from rich.markup import escape
@@ -306,7 +306,7 @@ def audit_section(quick: bool) -> object:
     CONSOLE.print(table)
     bundled()
     if importlib.util.find_spec("efficientnet_lite_pytorch"):
-        watermark(120 if quick else 600)
+        watermark(*((160, KINDS[-1:]) if quick else ()))
     return found
 
 

@@ -31,9 +31,8 @@ class Watermark:
     Attributes:
         kind: how the watermark and the classes go together.
         marked: how many of the pictures carry it.
-        obeys: the share of other classes' pictures that the watermark alone makes the class; None
-            of ImageNet's own classes, of which it stands for none: there, how many answers it
-            changes.
+        obeys: the share of other classes' pictures that the watermark alone makes the class; of
+            ImageNet's own classes, of which it stands for none, the share of answers it changes.
         suspects: of each suspect strategy how many pictures it has, and how many carry the mark.
         text: the finding.
     """

@@ -91,17 +91,8 @@ def above(
 ) -> tuple[float, float]:
     """How often a chosen value is above another of its group, a tie half, and the p of that.
 
-    The area under the curve, of ranks: how far above does not count.
-
-    Args:
-        values: ``(n,)``.
-        chosen: bool ``(n,)``.
-        groups: ``(n,)`` of numbers; what is compared lies in one of them.
-        generator: draws the permutations, within the groups.
-        rounds: how many.
-
-    Returns:
-        The share, and its p; NaN and 1 where nothing can be compared.
+    The area under the curve, of ranks: how far above does not count. All as for `strata`, of
+    which it is a case.
 
     >>> values = torch.tensor([3.0, 2.0, 1.0, 2.0, 0.0])
     >>> chosen = torch.tensor([1, 1, 0, 0, 0]).bool()

@@ -18,12 +18,12 @@ from gradcam_hooks.auditing.features import SIDE
 from gradcam_hooks.auditing.objects import OnObjects
 from gradcam_hooks.results.facts import class_word, label_of
 
-__all__ = ["Against", "Audit", "Proof", "Strategy", "interventions", "told", "where"]
+__all__ = ["Against", "Audit", "Proof", "Q", "Strategy", "interventions", "told", "where"]
 
 Kind = Literal["place", "look"]
 
-_TOLD = 0.05
-"""The false discovery rate up to which it is told that a region overrules something else."""
+Q = 0.05
+"""The false discovery rate, over all groups, up to which something is taken to be found."""
 
 
 @dataclass(frozen=True)
@@ -292,7 +292,7 @@ def interventions(proof: Proof) -> list[str]:
         known = [words.format(f"{share:.0%}") for words, share in shares if not math.isnan(share)]
         if asked and known:
             parts.append(f"{', '.join(known)}.")
-    if proof.q_left <= _TOLD:
+    if proof.q_left <= Q:
         parts.append(
             f"Once it is covered, the network is {proof.left:.0%} sure of another answer, surer "
             f"than where one of the class's others is covered in {proof.surer:.0%}: it overrules "

@@ -12,8 +12,8 @@ from torch import Tensor
 from gradcam_hooks.auditing.features import SIDE, concentration
 from gradcam_hooks.auditing.grouping import LEAST, OF_CLASS
 from gradcam_hooks.auditing.looking import Seen
-from gradcam_hooks.auditing.strategies import Proof, Strategy, told, where
-from gradcam_hooks.auditing.trials import Group, Q
+from gradcam_hooks.auditing.strategies import Proof, Q, Strategy, told, where
+from gradcam_hooks.auditing.trials import Group
 from gradcam_hooks.results.facts import class_word, label_of
 
 __all__ = ["finding", "power_of", "strategies_of"]
@@ -163,11 +163,11 @@ def power_of(seen: Seen, groups: Sequence[Group], tested: int) -> str:
         f"A strategy in fewer than {LEAST} of the pictures ({share:.1%}{among}) would have been "
         f"missed, and in fewer than {_FEW} it often is; so would one that every picture of a class "
         "shares at changing places, and one that decides fewer than half of the answers; "
-        f"{tested} {were} tried.{_alone(groups)}{_coarse(seen)}"
+        f"{tested} {were} tried.{_unparted(groups)}{_coarse(seen)}"
     )
 
 
-def _alone(groups: Sequence[Group]) -> str:
+def _unparted(groups: Sequence[Group]) -> str:
     """That nothing parts the pictures, where nothing does."""
     if any(not group.whole for group in groups):
         return ""

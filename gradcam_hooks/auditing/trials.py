@@ -17,15 +17,15 @@ from torch import Tensor
 from gradcam_hooks.auditing.features import concentration, off_centre, turned
 from gradcam_hooks.auditing.proof import Answer, Inputs, cover, paste
 from gradcam_hooks.auditing.statistics import above, discoveries, fisher, one_way, signs, strata
-from gradcam_hooks.auditing.strategies import Proof
+from gradcam_hooks.auditing.strategies import Proof, Q
 
 __all__ = ["Group", "Trials", "drawn", "fixed", "judged", "tried"]
 
-RATE, MORE, COVERS, Q = 0.5, 0.2, 0.2, 0.05
+RATE, MORE, COVERS = 0.5, 0.2, 0.2
 """From where on a strategy is suspect: its regions make at least half of the other pictures their
 class (a quarter, where it has a place and a look of its own), at least 0.2 more than the regions of
 the class's others; covering changes at least 0.2 more of the answers than covering elsewhere; the
-first, and both together, at a false discovery rate of 5 % at most."""
+first, and both together, at the false discovery rate ``Q``."""
 
 LEFT, SURER = 0.75, 0.8
 """How sure the network is of another answer once the region is covered, and how often it is surer

@@ -104,12 +104,14 @@ def surrounded(block: Block, work: Callable[[], _T]) -> _T:
 
 
 def _end(block: Block, inner: dict[Block, None], outer: dict[Block, None] | None) -> None:
-    undo_all((block, *inner))
-    _HERE.open = outer
-    if outer is None:
-        for one in LOCKS:
-            while one._is_owned():
-                one.release()
+    try:
+        undo_all((block, *inner))
+    finally:  # also where the second time is struck, which takes the locks once more
+        _HERE.open = outer
+        if outer is None:
+            for one in LOCKS:
+                while one._is_owned():
+                    one.release()
 
 
 def _close_generators(error: BaseException) -> None:

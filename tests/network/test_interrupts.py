@@ -107,3 +107,22 @@ def test_between_the_last_steps_of_a_lock() -> None:
     with pytest.raises(KeyboardInterrupt):
         untouched(torch.nn.Identity(), work)
     assert not any(one._is_owned() for one in blocks.LOCKS)
+
+
+def test_between_the_last_steps_of_a_lock_when_all_is_put_back_once_already() -> None:
+    class Last(blocks.Block):
+        times = 0
+
+        def do(self) -> None:
+            pass
+
+        def undo(self) -> None:
+            self.times += 1
+            if self.times == 2:
+                blocks.LOCKS[0].acquire()
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        blocks.surrounded(Last(), lambda: None)
+    assert not any(one._is_owned() for one in blocks.LOCKS)
+    assert blocks._HERE.open is None

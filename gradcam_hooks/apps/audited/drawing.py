@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,11 +76,7 @@ def overlays(
 def crops(found: Audit, paths: Sequence[Path], prepare: Prepare) -> Draw:
     """What cuts out of pictures the region that the network looked at most."""
 
-    def crop(number: int) -> Image.Image | None:
-        placed = _placed(found, number, paths, prepare)
-        if placed is None:
-            return None
-        image, box = placed
+    def cut(image: Image.Image, box: list[float]) -> Image.Image:
         left, top = (min(int(one), side - 1) for one, side in zip(box, image.size, strict=False))
         right, bottom = (
             min(max(round(end), start + 1), side)
@@ -87,19 +84,15 @@ def crops(found: Audit, paths: Sequence[Path], prepare: Prepare) -> Draw:
         )
         return image.crop((left, top, right, bottom))
 
-    return crop
+    return partial(_placed, found, paths, prepare, cut)
 
 
 def thumbs(found: Audit, paths: Sequence[Path], prepare: Prepare) -> Draw:
     """What makes pictures small, with a frame around what the network looked at most."""
 
-    def thumb(number: int) -> Image.Image | None:
+    def framed(small: Image.Image, box: list[float]) -> Image.Image:
         from PIL import ImageDraw
 
-        placed = _placed(found, number, paths, prepare)
-        if placed is None:
-            return None
-        small, box = placed
         whole = small.size
         small.thumbnail((SIDE, SIDE))
         ratio = small.width / whole[0], small.height / whole[1]
@@ -107,13 +100,17 @@ def thumbs(found: Audit, paths: Sequence[Path], prepare: Prepare) -> Draw:
         ImageDraw.Draw(small).rectangle(frame, outline=_FRAME)
         return small
 
-    return thumb
+    return partial(_placed, found, paths, prepare, framed)
 
 
 def _placed(
-    found: Audit, number: int, paths: Sequence[Path], prepare: Prepare
-) -> tuple[Image.Image, list[float]] | None:
-    """A picture and the box on it, left, top, right and bottom, each at least 0."""
+    found: Audit,
+    paths: Sequence[Path],
+    prepare: Prepare,
+    change: Callable[[Image.Image, list[float]], Image.Image],
+    number: int,
+) -> Image.Image | None:
+    """A picture, changed by the box on it, left, top, right and bottom, each at least 0."""
     try:
         _, picture = ready(paths[number], prepare)
     except (GradCamHooksError, OSError):  # it was there when it was audited
@@ -123,4 +120,4 @@ def _placed(
     (down, across), (top, left) = picture.geometry.scale, picture.geometry.offset
     box = found.boxes[number].tolist()
     placed = [one * (across, down)[i % 2] + (left, top)[i % 2] for i, one in enumerate(box)]
-    return picture.image.convert("RGB"), [max(0.0, one) for one in placed]
+    return change(picture.image.convert("RGB"), [max(0.0, one) for one in placed])

@@ -28,8 +28,7 @@ from gradcam_hooks.auditing.figures import (
     unlike,
     wrong_and_sure,
 )
-from gradcam_hooks.auditing.strategies import Audit, Strategy
-from gradcam_hooks.auditing.trials import Q
+from gradcam_hooks.auditing.strategies import Audit, Q, Strategy
 from gradcam_hooks.images.colors import colorize, to_uint8
 from gradcam_hooks.results.templates import templates
 
