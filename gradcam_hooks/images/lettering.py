@@ -11,17 +11,14 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradcam_hooks.images.colors import to_float
-
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from PIL import ImageFont
-
-    from gradcam_hooks.images.colors import Floats
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -55,7 +52,7 @@ def lettered(
     size: int = 14,
     height: int | None = None,
     ground: int = 255,
-) -> Floats:
+) -> npt.NDArray[np.uint8]:
     """Lines of text, wrapped to a width: the first dark, the others grey.
 
     Args:
@@ -66,7 +63,7 @@ def lettered(
         ground: the grey of the paper, from 0 to 255.
 
     Returns:
-        RGB floats in [0, 1], ``(height, width, 3)``.
+        8-bit RGB, ``(height, width, 3)``.
     """
     from PIL import Image, ImageDraw
 
@@ -75,7 +72,7 @@ def lettered(
     draw = ImageDraw.Draw(paper)
     for one in found:
         draw.text((one.left, one.top), one.text, fill=one.ink, font=one.font)
-    return np.repeat(to_float(np.asarray(paper))[..., None], 3, axis=2)
+    return np.asarray(paper.convert("RGB"))
 
 
 def text_height(lines: Sequence[str], width: int, size: int) -> int:
@@ -107,8 +104,13 @@ class Written:
         return float(self.font.getlength(self.text))
 
 
-def written(lines: Sequence[str], width: int, size: int) -> list[Written]:
+def written(lines: Sequence[str], width: int, size: int) -> tuple[Written, ...]:
     """Lines of text, wrapped to a width, as `lettered` paints them."""
+    return _written(tuple(lines), width, size)
+
+
+@lru_cache(maxsize=64)  # how high, how far, and what: one caption is asked several times
+def _written(lines: tuple[str, ...], width: int, size: int) -> tuple[Written, ...]:
     margin, step = _margin(size), round(size * _STEP)
     found: list[Written] = []
     for number, line in enumerate(lines):
@@ -116,7 +118,7 @@ def written(lines: Sequence[str], width: int, size: int) -> list[Written]:
         ink = _STRONG if number == 0 else _SOFT
         for part in _wrapped(text, font, width - 2 * margin):
             found.append(Written(part, margin + len(found) * step, margin, ink, font))
-    return found
+    return tuple(found)
 
 
 def text_width(line: str, size: int) -> int:

@@ -48,8 +48,8 @@ class Text:
         """The height and the width of its pixels."""
         return self.tall or text_height(self.lines, self.width, self.size), self.width
 
-    def pixels(self) -> Floats:
-        """RGB floats in [0, 1]."""
+    def pixels(self) -> Bytes:
+        """8-bit RGB."""
         return lettered(
             self.lines, self.width, size=self.size, height=self.tall, ground=self.ground
         )
@@ -87,7 +87,7 @@ class Page:
         """The page as RGB floats in [0, 1], its text painted."""
         paper = np.ones((self.height, self.width, 3), np.float32)
         for top, left, part in self.parts:
-            drawn = part.pixels() if isinstance(part, Text) else floats(part)
+            drawn = floats(part.pixels() if isinstance(part, Text) else part)
             spot = paper[top : top + drawn.shape[0], left : left + drawn.shape[1]]
             spot[...] = drawn[: spot.shape[0], : spot.shape[1]]
         return paper

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradcam_hooks.images.colors import colorize, inner_border, to_float
+from gradcam_hooks.images.opencv import opencv
 from gradcam_hooks.images.palettes import Colormap, Floats
 
 __all__ = ["STEPS", "Bytes", "floats", "paint"]
@@ -71,7 +72,7 @@ def paint(
         mixed *= image[strip]
         mixed += add.take(step, axis=0, mode="clip")
         painted[strip] = mixed  # which takes the whole number below
-    if not seen.all():
-        np.copyto(painted, image, where=~seen[..., None])
-        np.copyto(painted, np.uint8(255), where=inner_border(seen)[..., None])
+    if not seen.all():  # a mask of one channel: `np.copyto` takes five times as long for three
+        opencv().copyTo(image, (~seen).view(np.uint8), painted)
+        painted[inner_border(seen)] = 255
     return painted

@@ -12,7 +12,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,8 @@ class Card:
 
     def write(self, path: Path) -> None:
         """Write the card as JSON."""
-        path.write_text(json.dumps(asdict(self)), encoding="ascii")
+        panels = [{"facts": one.facts, "heat": vars(one.heat)} for one in self.panels]
+        path.write_text(json.dumps({**vars(self), "panels": panels}), encoding="ascii")
 
     @classmethod
     def read(cls, path: Path) -> Card:
@@ -148,9 +149,12 @@ def _panels(explained: Explanation, plane: Plane | None = None) -> Iterator[Pane
         maps, signed = maps[None], [raw[None] for raw in signed]
     size = tuple(maps.shape[-2:])
     for i, (final, facts) in enumerate(zip(maps, explained.facts()[0], strict=True)):
+        if len(signed) == 1:
+            yield _panel(facts, heat_of(final, signed[0][i]))
+            continue
+        yield _panel(facts, heat_of(final))
         layers = [finish(raw[i], size) for raw in signed]
-        yield _panel(facts, heat_of(final, signed[0][i] if len(signed) == 1 else None))
-        if len(signed) > 1 and _same(final, layers, [raw[i] for raw in signed]):
+        if _same(final, layers, [raw[i] for raw in signed]):
             for name, raw, layer in zip(explained.layers, signed, layers, strict=True):
                 yield _panel(replace(facts, layer=(name,)), heat_of(layer, raw[i]))
 
@@ -179,23 +183,24 @@ def heat_of(final: Tensor, raw: Tensor | None = None) -> Heat:
     """
     size = tuple(final.shape)
     if not bool(final.any()):
-        return _packed(torch.zeros(1, 1, dtype=torch.uint8), size)
+        return _packed(torch.zeros(1, 1, dtype=torch.uint8), final)
     if raw is not None and max(raw.shape) <= _FINEST and bool(raw.isfinite().all()):
         steps = _steps(raw.float().relu())
-        if float((minmax(resize(steps / 255, size), 2) - final).abs().max()) < _ALIKE:
-            return _packed(steps, size)
+        large = resize(steps.float() / 255, size)
+        if float((minmax(large, 2) - final).abs().max()) < _ALIKE:
+            return _packed(steps, large)
     shrink = min(1.0, _FINEST / max(size))
     cells = [max(1, round(side * shrink)) for side in size]
     mean = functional.adaptive_avg_pool2d(final[None], (cells[0], cells[1]))[0]
-    return _packed(_steps(mean), size)
+    steps = _steps(mean)
+    return _packed(steps, resize(steps.float() / 255, size))
 
 
 def _steps(values: Tensor) -> Tensor:
     return (minmax(values, 2) * 255).round().to(torch.uint8)
 
 
-def _packed(steps: Tensor, size: tuple[int, ...]) -> Heat:
-    large = resize(steps.float() / 255, size)
+def _packed(steps: Tensor, large: Tensor) -> Heat:
     low, high = float(large.min()), float(large.max())
     if not high > low:
         low, high = 0.0, 1.0

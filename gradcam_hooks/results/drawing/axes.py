@@ -160,9 +160,10 @@ def write(
 
     What would stand off the paper is cut off.
     """
+    from gradcam_hooks.images.colors import to_float
     from gradcam_hooks.images.lettering import lettered, text_width
 
-    word = lettered([text], text_width(text, size), size=size)
+    word = to_float(lettered([text], text_width(text, size), size=size))
     word = word[: size + 2 * max(2, size // 3)]
     row = place[0] - word.shape[0] // 2
     column = place[1] - {"left": 0, "middle": word.shape[1] // 2, "right": word.shape[1]}[anchor]
