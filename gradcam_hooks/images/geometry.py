@@ -138,11 +138,13 @@ class Geometry:
             )
         # Columns first, while there are few rows: whole rows are copied faster than columns.
         low, high, weight = self._sources(1)
-        values = values[:, low] * (1 - weight) + values[:, high] * weight
+        # `take` with a mode is several times faster than an index.
+        left, right = (values.take(one, axis=1, mode="clip") for one in (low, high))
+        values = left * (1 - weight) + right * weight
         low, high, weight = self._sources(0)
-        placed: npt.NDArray[np.float32] = values[low]
+        placed: npt.NDArray[np.float32] = values.take(low, axis=0, mode="clip")
         placed *= (1 - weight)[:, None]
-        other = values[high]
+        other = values.take(high, axis=0, mode="clip")
         other *= weight[:, None]
         placed += other
         rows, columns = self._seen_lines()

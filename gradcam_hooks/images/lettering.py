@@ -18,7 +18,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from PIL import ImageFont
+    from PIL import Image, ImageFont
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -65,14 +65,24 @@ def lettered(
     Returns:
         8-bit RGB, ``(height, width, 3)``.
     """
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
     found = written(lines, width, size)
     paper = Image.new("L", (width, height or text_height(lines, width, size)), ground)
-    draw = ImageDraw.Draw(paper)
     for one in found:
-        draw.text((one.left, one.top), one.text, fill=one.ink, font=one.font)
+        paper.paste(one.ink, (one.left - size, one.top - size), _inked(one.text, one.font, size))
     return np.asarray(paper.convert("RGB"))
+
+
+@lru_cache(maxsize=256)  # most lines of a run's captions stand under many pictures
+def _inked(text: str, font: Font, size: int) -> Image.Image:
+    """How much ink there is of a line, with as much paper around it as its letters are high."""
+    from PIL import Image, ImageDraw
+
+    extent = math.ceil(font.getlength(text)) + 2 * size, 3 * size
+    paper = Image.new("L", extent)
+    ImageDraw.Draw(paper).text((size, size), text, fill=255, font=font)
+    return paper
 
 
 def text_height(lines: Sequence[str], width: int, size: int) -> int:

@@ -63,16 +63,24 @@ def paint(
     part = np.broadcast_to(np.asarray(weight(values), np.float32), values.shape)[:, None]
     keep = np.ascontiguousarray(np.broadcast_to(1 - part, (STEPS, 3)))
     add = colorize(values, colormap) * part * 255 + np.float32(0.5)
-    painted = np.empty_like(image)
-    rows = max(1, _STRIP // max(image.shape[1], 1))
-    for start in range(0, len(image), rows):
-        strip = slice(start, start + rows)
+    painted: Bytes = image.copy()
+    down, across = _between(seen, 0), _between(seen, 1)
+    rows = max(1, _STRIP // max(across.stop - across.start, 1))
+    for start in range(down.start, down.stop, rows):
+        strip = slice(start, min(start + rows, down.stop)), across
         step = (heat[strip].clip(0, 1) * (STEPS - 1) + 0.5).astype(np.intp)
         mixed = keep.take(step, axis=0, mode="clip")
         mixed *= image[strip]
         mixed += add.take(step, axis=0, mode="clip")
         painted[strip] = mixed  # which takes the whole number below
-    if not seen.all():  # a mask of one channel: `np.copyto` takes five times as long for three
-        opencv().copyTo(image, (~seen).view(np.uint8), painted)
+    if not seen.all():
+        if not seen[down, across].all():  # of one channel: `np.copyto` takes five times as long
+            opencv().copyTo(image, (~seen).view(np.uint8), painted)
         painted[inner_border(seen)] = 255
     return painted
+
+
+def _between(seen: npt.NDArray[np.bool_], axis: int) -> slice:
+    """From the first line that is seen of, to the last."""
+    lines = np.flatnonzero(seen.any(1 - axis))
+    return slice(int(lines[0]), int(lines[-1]) + 1) if len(lines) else slice(0, 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -276,6 +277,10 @@ class Explanation(Located):
 
     def facts(self) -> list[list[Facts]]:
         """What each map is a map of, in numbers and words: a list per image, of one per target."""
+        return [list(row) for row in self._facts]
+
+    @cached_property
+    def _facts(self) -> list[list[Facts]]:
         return facts_of(
             self.scores,
             self.target,

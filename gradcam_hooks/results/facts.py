@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
@@ -118,7 +118,7 @@ class Facts:
         trust = None if self.trust is None else str(self.trust)
         why = "" if self.trust is None else self.trust.message
         told = {"message": message, "trust": trust, "why": why}
-        return {**asdict(self), "score": finite(self.score), **told}
+        return {**vars(self), "score": finite(self.score), **told}
 
 
 @dataclass(frozen=True)

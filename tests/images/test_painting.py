@@ -15,7 +15,8 @@ def test_painting_is_blending_to_one_step_of_255(style):
     heat = random.random((70, 90), dtype=np.float32)
     seen = np.zeros((70, 90), bool)
     seen[:, 10:80] = True
-    for mask in (seen, np.ones_like(seen)):
+    odd = random.random((70, 90)) < 0.5  # no rectangle
+    for mask in (seen, np.ones_like(seen), odd, np.zeros_like(seen)):
         drawn = blend(
             to_float(image), heat, alpha=style.weight(heat), colormap=style.colours, seen=mask
         )

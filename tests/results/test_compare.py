@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import gradcam_hooks as gh
 from gradcam_hooks.apps import demo
-from gradcam_hooks.images.lettering import lettered, letters, text_width
+from gradcam_hooks.images.lettering import lettered, letters, text_width, written
 from gradcam_hooks.images.sheets import captioned, sheet
 from tests.support.nets import gap_linear, images
 
@@ -216,6 +216,17 @@ class TestSheetsAndLetters:
         assert drawn.shape[1:] == (100, 3)
         assert drawn.max() == 255
         assert (drawn.min() < 128) == bool(text)
+
+    @pytest.mark.parametrize("size", [12, 17, 40])
+    def test_a_line_is_as_pillow_writes_it(self, size: int) -> None:
+        for text in ("jagged fjord, Qy_|", "score 7.5, p = 0.250", "Ëgø"):
+            (line,) = written([text], 2000, size)
+            for _ in range(2):  # a line that stands under many pictures is written once
+                drawn = lettered([text], 2000, size=size, ground=200)
+                paper = Image.new("L", (2000, len(drawn)), 200)
+                pen = ImageDraw.Draw(paper)
+                pen.text((line.left, line.top), line.text, fill=line.ink, font=line.font)
+                assert (drawn == np.asarray(paper)[..., None]).all()
 
     def test_letters_grow_with_the_picture(self) -> None:
         assert letters((480, 640)) == 17

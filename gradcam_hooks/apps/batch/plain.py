@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 from types import UnionType
@@ -58,7 +59,7 @@ def _read(kind: Any, value: Any, name: str) -> object:
     elif origin is dict and isinstance(value, dict):
         return {key: _read(inner[1], one, f"{name}.{key}") for key, one in value.items()}
     elif dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        types = get_type_hints(kind)
+        types = _types(cast("type", kind))
         if odd := types.keys() ^ value.keys():
             words = ", ".join(sorted(odd))
             raise ValueError(f"{name} has not exactly the fields expected: {words}")
@@ -70,6 +71,11 @@ def _read(kind: Any, value: Any, name: str) -> object:
         f"{name} is {told if len(told) < 60 else told[:57] + '...'}, which is no "
         f"{getattr(kind, '__name__', kind) if origin is None else kind}"
     )
+
+
+@functools.cache  # which takes longer to find than all else that is read of a card
+def _types(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _is_one(kind: Any, value: object) -> bool:

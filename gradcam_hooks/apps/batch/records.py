@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -88,7 +88,7 @@ class Record:
         >>> Record("cat.jpg", predicted=281).line()[:46]
         '{"file": "cat.jpg", "error": null, "predicted"'
         """
-        return json.dumps(asdict(self), allow_nan=False) + "\n"
+        return json.dumps(vars(self), allow_nan=False) + "\n"
 
     @property
     def said(self) -> str:
