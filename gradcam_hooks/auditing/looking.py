@@ -30,10 +30,13 @@ from gradcam_hooks.network.state import untouched
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.targets import Target
 
-__all__ = ["Look", "Seen", "answering", "positive", "see"]
+__all__ = ["Look", "LookAt", "Seen", "answering", "parts_of", "positive", "see"]
 
 Answer = Callable[[Tensor], Tensor]
 """From inputs to the probabilities of the classes, ``(batch, classes)``."""
+
+LookAt = Callable[[Sequence[int]], Iterator[Part]]
+"""From the numbers of pictures to what is seen of them, some at a time, in any order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +96,13 @@ class Look:
     objects: Objects | None = None
 
 
-def see(
-    model: nn.Module | LoadedModel,
-    pictures: Pictures,
-    look: Look,
-    keeping: Keeping | None = None,
-) -> Seen:
+def see(count: int, look_at: LookAt, keeping: Keeping | None = None) -> Seen:
     """Look at every picture once, but for those of which it is kept what was seen.
+
+    Args:
+        count: how many there are.
+        look_at: looks at pictures (`parts_of`), here or elsewhere.
+        keeping: what keeps what was seen.
 
     Raises:
         InputError: the network gives no logits of classes, or no finite ones, or its maps are no
@@ -108,12 +111,12 @@ def see(
     """
     parts = [] if keeping is None else keeping.known()
     known = {number for part in parts for number in part.numbers}
-    missing = [number for number in range(pictures.count) if number not in known]
-    for part in _parts(model, pictures, look, missing):
+    missing = [number for number in range(count) if number not in known]
+    for part in look_at(missing):
         if keeping is not None:
             if known and not part.fits(parts[0]):
                 keeping.forget()
-                return see(model, pictures, look, keeping)
+                return see(count, look_at, keeping)
             keeping.keep(part)
         parts.append(part)
     whole = joined(parts)
@@ -133,10 +136,14 @@ def see(
     )
 
 
-def _parts(
+def parts_of(
     model: nn.Module | LoadedModel, pictures: Pictures, look: Look, missing: Sequence[int]
 ) -> Iterator[Part]:
-    """Batch after batch of these pictures, looked at."""
+    """Batch after batch of these pictures, looked at.
+
+    Raises:
+        InputError, GradCamHooksError: as `see`.
+    """
     if not missing:
         return
     row = method_of(look.method)  # type: ignore[arg-type]  # it says what it takes

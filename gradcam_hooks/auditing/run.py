@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from gradcam_hooks.auditing.against import MOST_TRIED, compared, extra
 from gradcam_hooks.auditing.agreement import agreement_of
 from gradcam_hooks.auditing.grouping import LEAST, groups_of
 from gradcam_hooks.auditing.keeping import Keeping
-from gradcam_hooks.auditing.looking import Look, Seen, answering, see
+from gradcam_hooks.auditing.looking import Look, LookAt, Seen, answering, parts_of, see
 from gradcam_hooks.auditing.objects import objects_of
 from gradcam_hooks.auditing.pictures import Pictures, pictures_of
 from gradcam_hooks.auditing.strategies import Audit
@@ -35,7 +36,7 @@ from gradcam_hooks.models.presets import own_preprocess
 from gradcam_hooks.network.modules import LayerSpec, unwrap
 from gradcam_hooks.targets import Target
 
-__all__ = ["Ask", "audit", "audited"]
+__all__ = ["Aside", "Ask", "audit", "audited", "looking"]
 
 
 def audit(
@@ -121,18 +122,39 @@ class Ask:
         check_seed(self.seed)
 
 
+@dataclass(frozen=True, eq=False)
+class Aside:
+    """What an audit of one network has beside the network.
+
+    Attributes:
+        keeping: what keeps what was seen of a picture, so that it is not looked at again.
+        look_at: looks at pictures elsewhere than here.
+    """
+
+    keeping: Keeping | None = None
+    look_at: LookAt | None = None
+
+
 def audited(
     model: nn.Module | LoadedModel,
     against: nn.Module | LoadedModel | None,
     ask: Ask,
-    keeping: Keeping | None = None,
-    keeping_against: Keeping | None = None,
+    aside: Aside | None = None,
+    aside_against: Aside | None = None,
 ) -> Audit:
-    """The audit; see `audit`. What is kept of a network's look at a picture is not made again."""
-    first = _audited(model, ask, keeping)
+    """The audit; see `audit`.
+
+    Args:
+        model: the network.
+        against: the second one.
+        ask: the rest of what `audit` takes.
+        aside: where pictures are looked at, and what keeps what was seen.
+        aside_against: the same for the second network.
+    """
+    first = _audited(model, ask, aside or Aside())
     if against is None:
         return first.audit
-    second = _audited(against, ask, keeping_against)
+    second = _audited(against, ask, aside_against or Aside())
     members = extra(first.audit, second.audit)
     answered = None
     if len(members) >= LEAST:
@@ -140,18 +162,33 @@ def audited(
     return replace(first.audit, against=compared(first.audit, second.audit, answered))
 
 
-@dataclass(frozen=True, eq=False)
-class _Done:
-    """An audit, and what it was made with."""
+def looking(model: nn.Module | LoadedModel, ask: Ask) -> LookAt:
+    """What looks at the pictures of an audit, by their numbers; here, or on another machine."""
+    return _asking(model, ask).look_at
 
-    audit: Audit
+
+@dataclass(frozen=True, eq=False)
+class _Asking:
+    """What is asked of one network, with all that it takes.
+
+    Attributes:
+        network: itself.
+        pictures: by their numbers.
+        look: how they are looked at.
+        names: the classes'.
+    """
+
     network: nn.Module
     pictures: Pictures
-    seen: Seen
+    look: Look
+    names: tuple[str, ...] | None
+
+    @property
+    def look_at(self) -> LookAt:
+        return partial(parts_of, self.network, self.pictures, self.look)
 
 
-def _audited(model: nn.Module | LoadedModel, ask: Ask, keeping: Keeping | None) -> _Done:
-    """The audit of one network."""
+def _asking(model: nn.Module | LoadedModel, ask: Ask) -> _Asking:
     labels, preprocess = ask.labels, ask.preprocess
     if isinstance(model, LoadedModel):
         labels, preprocess = labels or model.labels, preprocess or model.preprocess
@@ -164,15 +201,30 @@ def _audited(model: nn.Module | LoadedModel, ask: Ask, keeping: Keeping | None) 
 
     pictures = pictures_of(ask.images, made_ready)
     names = tuple(labels or pictures.classes or labels_of(network) or ()) or None
+    objects = objects_of(*ask.places, pictures, ask.images, made_ready)
+    return _Asking(network, pictures, replace(ask.look, objects=objects), names)
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """An audit, and what it was made with."""
+
+    audit: Audit
+    asking: _Asking
+    seen: Seen
+
+
+def _audited(model: nn.Module | LoadedModel, ask: Ask, aside: Aside) -> _Done:
+    """The audit of one network."""
+    asking = _asking(model, ask)
+    network, pictures, names = asking.network, asking.pictures, asking.names
     truths = ask.truths if ask.truths is not None else pictures.truths
     known = _truths(truths, pictures.count, names)
     generator = torch.Generator().manual_seed(ask.seed)
-    objects = objects_of(*ask.places, pictures, ask.images, made_ready)
-    look = replace(ask.look, objects=objects)
-    seen = see(network, pictures, look, keeping)
+    seen = see(pictures.count, aside.look_at or asking.look_at, aside.keeping)
     groups = groups_of(seen, generator)
     chosen = drawn(groups, seen.answers, ask.trials, generator)
-    outcome = _asked(network, pictures, seen, ask, chosen, generator)
+    outcome = _asked(asking, seen, chosen, generator)
     looks = seen.looks if seen.details is None else seen.details
     verdicts = judged(groups, outcome, seen.answers, seen.places, looks, generator)
     strategies = strategies_of(seen, groups, verdicts, known, names)
@@ -186,7 +238,7 @@ def _audited(model: nn.Module | LoadedModel, ask: Ask, keeping: Keeping | None) 
         labels=names,
         names=pictures.names,
         layers=seen.layers,
-        method=method_of(look.method).name,  # type: ignore[arg-type]
+        method=method_of(asking.look.method).name,  # type: ignore[arg-type]
         words=seen.words,
         places=seen.places,
         maps=seen.maps,
@@ -194,29 +246,24 @@ def _audited(model: nn.Module | LoadedModel, ask: Ask, keeping: Keeping | None) 
         size=seen.size,
         power=power,
         on_objects=seen.on_objects,
-        agreement=agreement_of(network, pictures, seen, look, ask.agreement, ask.seed),
+        agreement=agreement_of(network, pictures, seen, asking.look, ask.agreement, ask.seed),
     )
-    return _Done(audit, network, pictures, seen)
+    return _Done(audit, asking, seen)
 
 
 def _asked(
-    network: nn.Module,
-    pictures: Pictures,
-    seen: Seen,
-    ask: Ask,
-    chosen: Sequence[int],
-    generator: torch.Generator,
+    asking: _Asking, seen: Seen, chosen: Sequence[int], generator: torch.Generator
 ) -> Trials:
     """What covering the regions of these pictures and putting them onto others does."""
-    look = ask.look
-    with explainer(look.method, network, look.layer, **look.options) as explain:  # type: ignore[arg-type]
+    look = asking.look
+    with explainer(look.method, asking.network, look.layer, **look.options) as explain:  # type: ignore[arg-type]
         answer = answering(explain, look.batch_size)
-        return tried(chosen, seen.boxes, seen.answers, pictures.inputs, answer, generator)
+        return tried(chosen, seen.boxes, seen.answers, asking.pictures.inputs, answer, generator)
 
 
 def _tried(done: _Done, ask: Ask, members: Sequence[int]) -> Trials:
     generator = torch.Generator().manual_seed(ask.seed)
-    return _asked(done.network, done.pictures, done.seen, ask, sorted(members), generator)
+    return _asked(done.asking, done.seen, sorted(members), generator)
 
 
 def _truths(

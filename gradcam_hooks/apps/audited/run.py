@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gradcam_hooks.apps.audited.drawing import Drawing, crops, overlays, thumbs
 from gradcam_hooks.apps.audited.kept import Kept, fingerprint
@@ -20,7 +21,7 @@ from gradcam_hooks.apps.batch.job import Job
 from gradcam_hooks.apps.batch.runs import first_home, tell_latest
 from gradcam_hooks.apps.batch.truths import check_truths, class_of
 from gradcam_hooks.auditing.looking import Look
-from gradcam_hooks.auditing.run import Ask, audited
+from gradcam_hooks.auditing.run import Aside, Ask, audited
 from gradcam_hooks.auditing.strategies import Audit
 from gradcam_hooks.errors import ImageError
 from gradcam_hooks.images.files import read_text
@@ -31,9 +32,13 @@ from gradcam_hooks.stream.feed import auto_workers, fed
 from gradcam_hooks.version import version
 
 if TYPE_CHECKING:
+    from gradcam_hooks.auditing.keeping import Part
     from gradcam_hooks.images.given import PrepareSpec
 
-__all__ = ["audit_files", "readable"]
+__all__ = ["Far", "audit_files", "print_of", "readable"]
+
+Far: TypeAlias = "Callable[[Ask, str, Sequence[int]], Iterator[Part]]"
+"""Looks at pictures elsewhere: told the audit, the network's fingerprint, and their numbers."""
 
 _AHEAD = 32
 """Pictures that are being read at once, or have been, at most."""
@@ -80,6 +85,7 @@ def audit_files(
     batch_size: int = 64,
     seed: int = 0,
     command: str = "",
+    far: Sequence[Far] = (),
     **options: Any,
 ) -> tuple[Audit, list[Path]]:
     """Audit files, and write the page, the JSON and the table; see `gradcam_hooks.audit`.
@@ -101,6 +107,7 @@ def audit_files(
         batch_size: as for `audit`.
         seed: as for `audit`.
         command: the command line, where there was one.
+        far: for each network what looks at the pictures elsewhere; by default it is done here.
         options: the method's own.
 
     Raises:
@@ -110,23 +117,19 @@ def audit_files(
     own, networks = loaded.preprocess, [loaded, *([against] if against is not None else [])]
     check_truths(truths or {}, loaded.labels)
     known = [_truth((truths or {}).get(str(path)), loaded.labels) for path in paths]
-    asked = layer if isinstance(layer, str) else tuple(layer)
-    prints = [
-        fingerprint(
-            Job(one, asked, method=method, preprocess=preprocess, options=options), boxes or masks
-        )
-        for one in networks
-    ]
-    print_of = _fingerprint(prints, paths, known, [trials, agreement, batch_size, seed])
     where = layer if isinstance(layer, str) else list(layer)
     ask = Ask(
         list(paths), Look(where, method, None, options, batch_size), known if truths else None,
         (boxes, masks), None, preprocess, trials, agreement, seed,
     )  # fmt: skip
+    prints = [print_of(one, ask) for one in networks]
+    run = _fingerprint(prints, paths, known, [trials, agreement, batch_size, seed])
+    looks = [partial(look, ask, one) for look, one in zip(far, prints, strict=True)] if far else []
     several = [Kept(out, one, paths) for one in prints]
+    asides = [Aside(*both) for both in zip_longest(several, looks)]
     with faults_told(loaded, paths, preprocess), faults_told(against or loaded, paths, preprocess):
         try:
-            found = audited(loaded, against, ask, *several)
+            found = audited(loaded, against, ask, *asides)
         finally:  # what was seen until then is kept
             for one in several:
                 one.flush()
@@ -141,11 +144,21 @@ def audit_files(
     if against is not None and found.against is not None:
         beside = overlays(against, found.against.audit, paths, method, preprocess)
         drawing = replace(drawing, other=beside)
-    with first_home(out, lambda folder: _suits(folder, out, print_of)) as folder:
-        files = write_audit(found, folder, drawing, terms, print_of)
+    with first_home(out, lambda folder: _suits(folder, out, run)) as folder:
+        files = write_audit(found, folder, drawing, terms, run)
         tell_latest(out, folder, files[0])
     several[0].tidy(prints)
     return found, files
+
+
+def print_of(loaded: LoadedModel, ask: Ask) -> str:
+    """The fingerprint of a network and of how it looks at pictures, by which these are kept."""
+    look = ask.look
+    layer: Any = look.layer if isinstance(look.layer, str) else tuple(look.layer)  # type: ignore[arg-type]
+    method: Any = look.method
+    places: Any = ask.places[0] or ask.places[1]
+    job = Job(loaded, layer, method=method, preprocess=ask.preprocess, options=look.options)
+    return fingerprint(job, places)
 
 
 def _terms(

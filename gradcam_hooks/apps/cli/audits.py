@@ -5,25 +5,34 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import typer
 
 from gradcam_hooks.apps.cli import flags
-from gradcam_hooks.apps.cli.running import loaded_models
+from gradcam_hooks.apps.cli.running import loaded_model, loaded_models, pooled
 from gradcam_hooks.apps.cli.terminal import mistakes_told, note, say
 from gradcam_hooks.defaults import MAX_PIXELS
+from gradcam_hooks.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
+    from gradcam_hooks.apps.cluster.looks import RemoteLook
     from gradcam_hooks.auditing import Audit
     from gradcam_hooks.models import LoadedModel
 
 __all__ = ["audit"]
 
 _RESULTS = Path("gradcam_results")
+
+_About: TypeAlias = "tuple[list[str] | None, int | None, str | None, bool]"
+"""What the flags say of networks beside their names and weights, as `loaded_model` takes it."""
+
+_Prepared: TypeAlias = "tuple[str | None, str | None, str | None, str | None, str | None]"
+"""What the flags say of how pictures are made ready, as `read_preprocess` takes it."""
 
 
 def audit(
@@ -52,6 +61,8 @@ def audit(
     agreement: flags.Agreement = 96,
     seed: flags.Seed = 0,
     batch_size: flags.BatchSize = 32,
+    workers: flags.Holders = None,
+    cluster: flags.Cluster = None,
     out: flags.AuditOut = _RESULTS,
 ) -> None:
     """Search many pictures for what a network should not look at: audit.html, .json and .csv."""
@@ -63,8 +74,20 @@ def audit(
         name, asked = options.read_model(model, weights), options.read_method(method).name
         pictures, truths = _chosen(named, truth, out, masks)
         networks = options.read_networks(name, weights, against, against_model)
-        several = loaded_models(networks, model_args, num_classes, labels, trust_pickle, device)
-        loaded, *others = _prepared(several.values(), (preprocess, fit, size, mean, std))
+        about = (model_args, num_classes, labels, trust_pickle)
+        prepared = (preprocess, fit, size, mean, std)
+        far: list[RemoteLook] = []
+        if cluster is not None:
+            from gradcam_hooks.apps.cluster.looks import RemoteLook
+
+            pool = pooled(cluster, device, workers)
+            made = [partial(_made, one, about, prepared, max_pixels) for one in networks.values()]
+            far = [RemoteLook(make, pool) for make in made]
+            device = "cpu" if device == "cpu" else "auto"  # what is this machine's own part
+        elif workers is not None:
+            raise InputError("--workers of an audit are those of a cluster: name it, --cluster.")
+        several = loaded_models(networks, *about, device)
+        loaded, *others = (_prepared(one, prepared) for one in several.values())
         good, broken = readable(pictures, options.allow_pixels(max_pixels))
         for _, why in broken:
             note("broken", why)
@@ -82,6 +105,7 @@ def audit(
             agreement=agreement,
             batch_size=batch_size,
             seed=seed,
+            far=far,
             command=shlex.join(["gradcam-hooks", *sys.argv[1:]]),
         )
         _tell(found, files, others)
@@ -105,14 +129,22 @@ def _chosen(
     return pictures, truths
 
 
-def _prepared(
-    loaded: Iterable[LoadedModel], words: tuple[str | None, ...]
-) -> Iterator[LoadedModel]:
-    """Each network with its own preprocessing, as the flags say."""
+def _prepared(loaded: LoadedModel, words: _Prepared) -> LoadedModel:
+    """A network with its own preprocessing, as the flags say."""
     from gradcam_hooks.apps.cli.options import read_preprocess
 
-    for one in loaded:
-        yield replace(one, preprocess=read_preprocess(one, *words))
+    return replace(loaded, preprocess=read_preprocess(loaded, *words))
+
+
+def _made(
+    network: tuple[str, str | None], about: _About, words: _Prepared, most: int, device: str
+) -> LoadedModel:
+    """On a worker: a network of a name and weights, and of the rest as `loaded_model` takes it."""
+    from gradcam_hooks.apps.cli.options import allow_pixels
+
+    allow_pixels(most)
+    name, weights = network
+    return _prepared(loaded_model(name, weights, *about, device=device), words)
 
 
 def _tell(found: Audit, files: Sequence[Path], others: Sequence[LoadedModel]) -> None:

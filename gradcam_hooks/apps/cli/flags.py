@@ -324,11 +324,20 @@ Workers: TypeAlias = Annotated[
         rich_help_panel=PICTURES,
     ),
 ]
+Holders: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        help="With --cluster: how many hold the network. Left out: as many as there is use for.",
+        metavar="N",
+        min=1,
+        rich_help_panel=PICTURES,
+    ),
+]
 Cluster: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Explain on the machines of a Ray cluster: the address of its head, or auto for the "
-        "one that this machine is of, or this machine alone. It needs Ray.",
+        help="Look at the pictures on the machines of a Ray cluster: the address of its head, or "
+        "auto for the one that this machine is of, or this machine alone. It needs Ray.",
         metavar="auto|ADDRESS",
         rich_help_panel=PICTURES,
     ),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gradcam_hooks.apps.batch import Series
     from gradcam_hooks.apps.batch.job import Job
     from gradcam_hooks.apps.batch.records import Record
+    from gradcam_hooks.apps.cluster.pool import Pool
     from gradcam_hooks.apps.reported.running import Running
     from gradcam_hooks.models import LoadedModel
     from gradcam_hooks.targets import Target
@@ -40,6 +41,7 @@ __all__ = [
     "loaded_model",
     "loaded_models",
     "placed",
+    "pooled",
 ]
 
 
@@ -193,18 +195,36 @@ def placed(
     if cluster is None:
         pace: Mapping[str, Any] = {"batch_size": batch_size, "workers": workers}
         return words.jobs(device), dict.fromkeys(words.networks, pace)
+    from gradcam_hooks.apps.cluster.remote import Remote
+
+    pool = pooled(cluster, device, workers)
+    makes = {title: partial(_made, words, title, most) for title in words.networks}
+    far = {title: Remote(make, pool, most) for title, make in makes.items()}
+    return words.jobs("cpu"), {
+        title: {"batch_size": batch_size, "elsewhere": one} for title, one in far.items()
+    }
+
+
+def pooled(cluster: str, device: str, workers: int | None) -> Pool:
+    """The workers of a cluster, of which it was seen that there is one.
+
+    Args:
+        cluster: its address.
+        device: as the flag gives it.
+        workers: how many there are.
+
+    Raises:
+        ImportError: Ray is not installed.
+        InputError, DeviceError: nobody answers at the address, or it does not go with the rest.
+    """
     from gradcam_hooks.apps.cluster.machines import check_address
-    from gradcam_hooks.apps.cluster.remote import Remote, check_device
+    from gradcam_hooks.apps.cluster.pool import Pool, check_device
 
     check_device(device)
     if workers is not None:
         check_count(workers, "--workers, with --cluster,", error=InputError)
     check_address(cluster)
-    makes = {title: partial(_made, words, title, most) for title in words.networks}
-    far = {title: Remote(make, cluster, device, workers, most) for title, make in makes.items()}
-    return words.jobs("cpu"), {
-        title: {"batch_size": batch_size, "elsewhere": one} for title, one in far.items()
-    }
+    return Pool(cluster, device, workers)
 
 
 def _made(words: Words, title: str, most: int, device: str) -> Job:
