@@ -36,7 +36,7 @@ from gradcam_hooks.models.presets import own_preprocess
 from gradcam_hooks.network.modules import LayerSpec, unwrap
 from gradcam_hooks.targets import Target
 
-__all__ = ["Aside", "Ask", "audit", "audited", "looking"]
+__all__ = ["Aside", "Ask", "audit", "audited", "look_of"]
 
 
 def audit(
@@ -162,7 +162,7 @@ def audited(
     return replace(first.audit, against=compared(first.audit, second.audit, answered))
 
 
-def looking(model: nn.Module | LoadedModel, ask: Ask) -> LookAt:
+def look_of(model: nn.Module | LoadedModel, ask: Ask) -> LookAt:
     """What looks at the pictures of an audit, by their numbers; here, or on another machine."""
     return _asking(model, ask).look_at
 

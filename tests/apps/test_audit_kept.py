@@ -13,7 +13,7 @@ from torch import nn
 
 import gradcam_hooks as gh
 from gradcam_hooks.apps.audited import audit_files
-from gradcam_hooks.auditing import looking
+from gradcam_hooks.auditing import run
 from gradcam_hooks.models import LoadedModel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -25,13 +25,13 @@ SMALL = gh.Preprocess(size=(16, 16), mean=(0, 0, 0), std=(1, 1, 1))
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The numbers of the pictures that each audit looks at."""
     asked: list[list[int]] = []
-    inner = looking._parts
+    inner = run.parts_of
 
     def parts(model, pictures, look, missing):
         asked.append(list(missing))
         return inner(model, pictures, look, missing)
 
-    monkeypatch.setattr(looking, "_parts", parts)
+    monkeypatch.setattr(run, "parts_of", parts)
     return asked
 
 

@@ -8,24 +8,34 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import gradcam_hooks as gh
+from gradcam_hooks.apps.audited import FILES, audit_files
+from gradcam_hooks.apps.audited.run import Far
 from gradcam_hooks.apps.batch import Job, Series
 from gradcam_hooks.apps.batch.outcomes import failed, packed
 from gradcam_hooks.apps.batch.plan import Task
 from gradcam_hooks.apps.batch.series import Chunks, Elsewhere
 from gradcam_hooks.apps.cli import app
-from gradcam_hooks.apps.cluster import remote
+from gradcam_hooks.apps.cluster import looks, pool, remote
+from gradcam_hooks.apps.cluster.pool import Make
 from gradcam_hooks.apps.cluster.worker import COLUMNS, Asked, Worker
+from gradcam_hooks.auditing.keeping import Part
+from gradcam_hooks.auditing.run import Ask
 from gradcam_hooks.stream.feed import pickled
 from tests.support.rows import said, same
 from tests.support.runs_on_disk import contents, noise, small_job
+
+AUDIT = {"layer": "0", "trials": 4, "agreement": 0, "batch_size": 2}
 
 ROOT = Path(gh.__file__).parents[1]
 RAY = importlib.util.find_spec("ray") is not None
@@ -39,6 +49,9 @@ import json, os, sys
 from pathlib import Path
 import ray
 import gradcam_hooks as gh
+from gradcam_hooks.apps.audited import audit_files
+from gradcam_hooks.apps.cluster.looks import RemoteLook
+from gradcam_hooks.apps.cluster.pool import Pool
 from tests.support.runs_on_disk import dies_once, small_job
 
 folder = Path(sys.argv[1])
@@ -56,6 +69,12 @@ try:
     gh.explain_dataset(folder / "in", model=network, layer="0", workers=9)
 except gh.InputError as error:
     print("FEW", error)
+def sent(device):
+    return small_job().loaded
+
+good = [path for path in sorted((folder / "in").iterdir()) if path.name != "2.png"]
+far = [RemoteLook(sent, Pool("auto", workers=2))]
+audit_files(small_job().loaded, good, folder / "far", far=far, **json.loads(sys.argv[2]))
 ray.shutdown()
 """
 
@@ -65,7 +84,7 @@ def test_rows_are_the_command_s_records_though_a_worker_dies(tmp_path):
     pictures = [noise(tmp_path / "in" / f"{i}.png", i) for i in range(6)]
     pictures[2].write_bytes(b"no picture")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ROWS, str(tmp_path)],
+        [sys.executable, "-W", "ignore", "-c", ROWS, str(tmp_path), json.dumps(AUDIT)],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
         env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": "120",
              "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
@@ -85,6 +104,11 @@ def test_rows_are_the_command_s_records_though_a_worker_dies(tmp_path):
             assert "no picture that Pillow knows" in row["error"]
             assert row["map"] is row["score"] is None
     assert "the workers need 9 CPUs and 1 for Ray's own work" in told["FEW"]
+    # An audit, which two of them have looked for, finds what this process finds.
+    good = [one for one in pictures if one != pictures[2]]
+    audit_files(small_job().loaded, good, tmp_path / "near", **AUDIT)
+    for name in FILES:
+        assert (tmp_path / "far" / name).read_text() == (tmp_path / "near" / name).read_text()
 
 
 @needs_ray
@@ -97,9 +121,14 @@ def test_rows_are_the_command_s_records_though_a_worker_dies(tmp_path):
         (["--cluster", "auto", "--workers", "0"], "--workers, with --cluster, is a whole number"),
     ],
 )
-def test_a_cluster_that_cannot_be_is_refused_before_anything_is_loaded(more, told, tmp_path):
-    picture = noise(tmp_path / "a.png")
-    given = ["explain", str(picture), "--model", "nothing", "--out", str(tmp_path / "out"), *more]
+@pytest.mark.parametrize("command", ["explain", "audit"])
+def test_a_cluster_that_cannot_be_is_refused_before_anything_is_loaded(
+    command, more, told, tmp_path
+):
+    picture, out = str(noise(tmp_path / "a.png")), str(tmp_path / "out")
+    if (command, more[-1]) == ("audit", "0"):
+        more, told = ["--workers", "2"], "--workers of an audit are those of a cluster"
+    given = [command, picture, "--model", "nothing", "--out", out, *more]
     done = CliRunner().invoke(app, given)
     assert done.exit_code == 2
     assert told in done.stderr
@@ -159,16 +188,60 @@ def by_a_worker(job: Job, home: Path) -> Elsewhere:
     """What Ray does with a worker, without Ray."""
 
     def elsewhere(tasks: Sequence[Task], size: int, fingerprint: str) -> Chunks:
-        arrow = pytest.importorskip("pyarrow")
-        asked = remote.Asked(lambda device: job, "cpu", size, 10**8, fingerprint, home)
-        worker = remote.Worker(asked)
-        for start in reversed(range(0, len(tasks), size)):
-            numbers = list(range(start, min(start + size, len(tasks))))
-            blobs = [pickle.dumps(tasks[number]) for number in numbers]
-            rows = worker(arrow.table({"number": numbers, "task": blobs}))
-            yield remote.outcomes_of(rows, tasks)
+        make = partial(remote.doing, lambda device: job, size, 10**8, fingerprint)
+        for chunk in worked(make, tasks, size, home):
+            yield [(tasks[number], outcome) for number, outcome in chunk]
 
     return elsewhere
+
+
+def worked(
+    make: Make, things: Sequence[object], size: int, home: Path
+) -> Iterator[list[tuple[int, Any]]]:
+    """What Ray does with a worker, without Ray; the last batch first."""
+    arrow = pytest.importorskip("pyarrow")
+    worker = pool.Worker(make, "cpu", home)
+    for start in reversed(range(0, len(things), size)):
+        numbers = list(range(start, min(start + size, len(things))))
+        blobs = [pickle.dumps(things[number]) for number in numbers]
+        yield pool.found_in(worker(arrow.table({"number": numbers, "thing": blobs})))
+
+
+@needs_ray
+def test_an_audit_by_way_of_workers_is_the_command_s_to_the_byte(tmp_path, monkeypatch):
+    """And keeps what they saw; a worker that has made another network says so."""
+    pictures = [noise(tmp_path / "in" / f"{i}.png", i) for i in range(7)]
+    monkeypatch.chdir(tmp_path)  # which a worker changes
+
+    def run(out: str, *far: Far) -> dict[str, bytes]:
+        audit_files(small_job().loaded, pictures, tmp_path / out, far=far, **AUDIT)
+        return contents(tmp_path / out)
+
+    def by_workers(ask: Ask, fingerprint: str, numbers: Sequence[int]) -> Iterator[Part]:
+        sent.extend(numbers)
+        make = partial(looks.seeing, lambda device: made().loaded, ask, fingerprint)
+        for chunk in worked(make, numbers, 2, tmp_path):
+            yield from (part for _, part in chunk if part is not None)
+
+    made, sent = small_job, list[int]()
+    near, far = run("near"), run("far", by_workers)
+    assert sent == list(range(7))
+    assert {name: near[name] for name in FILES} == {name: far[name] for name in FILES}
+    noise(pictures[3], 99)
+    sent.clear()
+    run("far", by_workers)
+    assert sent == [3]
+
+    made = other_network
+    with pytest.raises(gh.ModelError, match="has made another network of the same words"):
+        run("other", by_workers)
+    assert not (tmp_path / "other").exists()
+
+
+def other_network() -> Job:
+    job = small_job()
+    torch.nn.init.zeros_(job.loaded.model[3].weight)
+    return job
 
 
 @needs_ray

@@ -16,7 +16,7 @@ from gradcam_hooks.apps.audited.run import print_of
 from gradcam_hooks.apps.cluster.pool import Do, Pool
 from gradcam_hooks.apps.cluster.remote import check_print
 from gradcam_hooks.auditing.keeping import Part, joined
-from gradcam_hooks.auditing.run import Ask, looking
+from gradcam_hooks.auditing.run import Ask, look_of
 from gradcam_hooks.models import LoadedModel
 
 __all__ = ["RemoteLook", "seeing"]
@@ -63,7 +63,7 @@ def seeing(make: Callable[[str], LoadedModel], ask: Ask, fingerprint: str, devic
     """
     loaded = make(device)
     check_print(print_of(loaded, ask), fingerprint)
-    look = looking(loaded, ask)
+    look = look_of(loaded, ask)
 
     def do(numbers: Sequence[int]) -> list[Part | None]:
         whole = joined(list(look(numbers)))
