@@ -86,6 +86,7 @@ class Look:
         options: `Explainer`'s, and the method's own.
         batch_size: pictures that go through the network at once.
         objects: where the objects are, where that is known.
+        workers: processes that read pictures; None for as many as there is use for.
     """
 
     layer: LayerSpec
@@ -94,6 +95,7 @@ class Look:
     options: Mapping[str, object]
     batch_size: int
     objects: Objects | None = None
+    workers: int | None = None
 
 
 def see(count: int, look_at: LookAt, keeping: Keeping | None = None) -> Seen:
@@ -157,7 +159,7 @@ def parts_of(
         if isinstance(output, Tensor):
             passed.append(output.detach())
 
-    batches = pictures.batches(missing, look.batch_size)
+    batches = pictures.batches(missing, look.batch_size, look.workers)
     with explainer(asked, model, look.layer, **look.options) as explain, closing(batches):
         for turn, (numbers, inputs) in enumerate(batches):
             masks = look.objects and look.objects(numbers, _size(inputs))
@@ -190,7 +192,7 @@ def positive(
     Raises:
         GradCamHooksError: as `see`.
     """
-    found, batches = [], pictures.batches(numbers, look.batch_size)
+    found, batches = [], pictures.batches(numbers, look.batch_size, look.workers)
     ways = explainer(look.method, model, look.layer, **look.options)  # type: ignore[arg-type]
     with ways as explain, closing(batches):
         for _, inputs in batches:

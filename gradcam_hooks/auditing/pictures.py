@@ -50,7 +50,7 @@ class Pictures:
     each: Callable[[int], tuple[Tensor, Geometry | None]] | None = None
 
     def batches(
-        self, numbers: Sequence[int], size: int
+        self, numbers: Sequence[int], size: int, workers: int | None = None
     ) -> Generator[tuple[list[int], Tensor], None, None]:
         """The inputs of pictures, so many at a time; of files the next are read meanwhile.
 
@@ -62,7 +62,8 @@ class Pictures:
                 some = list(numbers[start : start + size])
                 yield some, self.inputs(some)
             return
-        read = fed(numbers, self.each, ahead=2 * size, workers=auto_workers(len(numbers)))
+        several = auto_workers(len(numbers)) if workers is None else workers
+        read = fed(numbers, self.each, ahead=2 * size, workers=several)
         with contextlib.closing(read):
             while batch := list(itertools.islice(read, size)):
                 yield [number for number, _ in batch], self._put_together(batch)

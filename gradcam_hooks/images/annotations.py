@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.files import no_file, readable_formats
+from gradcam_hooks.images.limits import allowed
 
 __all__ = ["Box", "mask_files", "matched", "read_boxes", "read_coco", "read_mask", "read_voc"]
 
@@ -159,7 +159,7 @@ def mask_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
     return {one.relative_to(where).with_suffix("").as_posix(): one for one in files}
 
 
-def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.bool_]:
+def read_mask(path: Path) -> npt.NDArray[np.bool_]:
     """A mask, ``(height, width)``: True where a pixel is not 0, and no border of VOC's.
 
     Raises:
@@ -171,8 +171,8 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.bool_]
         raise InputError(f"'{path}' cannot be read as a mask: it {reason}.")
     try:
         with Image.open(path, formats=readable_formats()) as image:
-            if image.width * image.height > max_pixels:
-                raise InputError(f"'{path}' has more than {max_pixels:,} pixels. Scale it down.")
+            if image.width * image.height > (most := allowed()):
+                raise InputError(f"'{path}' has more than {most:,} pixels. Scale it down.")
             palette = image.mode == "P"
             pixels = np.asarray(image)
     except InputError:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import InputError
 from gradcam_hooks.images.geometry import Geometry
 from gradcam_hooks.images.nifti import is_image
@@ -132,7 +131,7 @@ def _beside(given: object) -> object:
 
 
 def ready(
-    given: object, prepare: Prepare, view: View | None = None, max_pixels: int = MAX_PIXELS
+    given: object, prepare: Prepare, view: View | None = None, max_pixels: int | None = None
 ) -> tuple[Tensor, Pictured]:
     """The input of one picture or scan, and what its map lies on.
 

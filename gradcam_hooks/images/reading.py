@@ -21,11 +21,11 @@ import numpy.typing as npt
 import torch
 
 from gradcam_hooks.checks import check_count, check_one_of
-from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import ImageError, InputError
 from gradcam_hooks.images.bands import Bands, bands_of, carrying, read_npy, read_tiff
 from gradcam_hooks.images.files import nearest_file, no_file, readable_formats
 from gradcam_hooks.images.geometry import Geometry
+from gradcam_hooks.images.limits import allowed
 from gradcam_hooks.images.scan import Scan
 from gradcam_hooks.images.volumes import is_scan, load_scan
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
-    "MAX_PIXELS",
     "Fit",
     "ImageSource",
     "Preprocess",
@@ -56,7 +55,7 @@ _BYTES = 16
 """Bytes of a file for each of these pixels at most; no format needs more."""
 
 
-def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def load_image(source: ImageSource, *, max_pixels: int | None = None) -> Image.Image:
     """A picture as upright 8-bit RGB, as a viewer shows it.
 
     EXIF orientation is applied; of several frames the first is taken; colour profiles are
@@ -74,7 +73,8 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     Args:
         source: a file by its path, its bytes, or opened in binary; or a picture that Pillow has
             opened.
-        max_pixels: of a file at most, with 16 bytes of it for each.
+        max_pixels: of a file at most, with 16 bytes of it for each; by default 64 million, or what
+            the command was allowed.
 
     Returns:
         A new picture of mode "RGB" that carries no metadata: what it said has been done.
@@ -86,6 +86,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     """
     from PIL import Image
 
+    max_pixels = allowed(max_pixels)
     if is_scan(source):
         scan = source if isinstance(source, Scan) else load_scan(source, max_pixels=max_pixels)
         return scan.slice()

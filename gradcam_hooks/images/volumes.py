@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gradcam_hooks.defaults import MAX_PIXELS
 from gradcam_hooks.errors import GradCamHooksError, ImageError, InputError
 from gradcam_hooks.images.dicom import read_dicom, read_series
 from gradcam_hooks.images.files import is_dicom, is_nifti, nearest_file, no_file
+from gradcam_hooks.images.limits import allowed
 from gradcam_hooks.images.nifti import is_image, read_nifti
 from gradcam_hooks.images.scan import Scan
 
@@ -71,7 +71,7 @@ def is_scan(given: object) -> TypeGuard[str | os.PathLike[str] | bytes | IO[byte
 
 
 def load_scan(
-    source: str | os.PathLike[str] | bytes | IO[bytes], *, max_pixels: int = MAX_PIXELS
+    source: str | os.PathLike[str] | bytes | IO[bytes], *, max_pixels: int | None = None
 ) -> Scan:
     """The scan in a NIfTI file, a DICOM file or a folder of the slices of one DICOM series.
 
@@ -86,7 +86,7 @@ def load_scan(
         ImportError: nibabel, for NIfTI, or pydicom, for DICOM, is not installed.
         ImageError: there is no such file, it is damaged, too large, or no scan.
     """
-    most = _VOXELS * max_pixels
+    most = _VOXELS * allowed(max_pixels)
     if is_image(source):
         return read_nifti(source, most)
     if not isinstance(source, str | os.PathLike):

@@ -19,7 +19,7 @@ from gradcam_hooks.layout.evidence import is_position, outwards
 from gradcam_hooks.layout.reader import LayerReading, Words, by_rules, is_plain, read
 from gradcam_hooks.layout.reading import Layout
 from gradcam_hooks.layout.watching import Watched
-from gradcam_hooks.network.attending import Attending, are_weights
+from gradcam_hooks.network.attending import Attending, are_weights, unattended
 from gradcam_hooks.network.half import unscaled
 from gradcam_hooks.network.hooking import entered, hooked
 from gradcam_hooks.network.hooks import Tapped
@@ -117,11 +117,21 @@ class Survey:
         given = args[0] if isinstance(args, tuple) and args else None
         if self._latest is not None and isinstance(given, Tensor):
             latest, whole = self._latest
-            root = whole if whole._base is None else whole._base
-            if given.ndim < whole.ndim and given._base is root:
-                self.sliced.add(latest)
+            with unattended():
+                root = whole if whole._base is None else whole._base
+                if given.ndim < whole.ndim and given._base is root:
+                    self.sliced.add(latest)
 
     def _leave(self, name: str, output: object) -> object:
+        with unattended():
+            visit, given = self._noted(name, output)
+        if given is not None and self._gradients and visit.real:
+            visit.tap = Tap(given, "cut")
+            return with_tensor(output, given, visit.tap.downstream())
+        return None
+
+    def _noted(self, name: str, output: object) -> tuple[Visit, Tensor | None]:
+        """What a module gave, noted; and the tensor that it is about."""
         given = main_tensor(output)
         weights = given is not None and are_weights(given)
         self._attending.leave(name, weights=weights and given is output)
@@ -131,14 +141,11 @@ class Survey:
         if given is None:
             count = sum(1 for _ in tensors(output))
             visit.output = f"{type(output).__name__} of {count} tensor{'s' * (count != 1)}"
-            return None
+            return visit, None
         visit.output, visit.grid = tuple(given.shape), told_grid(output)
         self._latest = name, given
         visit.real, visit.weights = given.is_floating_point(), weights
-        if self._gradients and visit.real:
-            visit.tap = Tap(given, "cut")
-            return with_tensor(output, given, visit.tap.downstream())
-        return None
+        return visit, given
 
     def visits(self, *, last_first: bool = False) -> Iterator[Visit]:
         """Those that ran, with how they are read, in the order in which they last finished."""

@@ -8,13 +8,14 @@ tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Attending", "are_weights"]
+__all__ = ["Attending", "are_weights", "unattended"]
 
 _FUSED = {functional.scaled_dot_product_attention, functional.multi_head_attention_forward}
 _SOFTMAX = {torch.softmax, torch.special.softmax, functional.softmax, Tensor.softmax}
@@ -26,7 +27,7 @@ def are_weights(values: Tensor) -> bool:
     >>> are_weights(torch.full((1, 2, 4, 4), 0.25)), are_weights(torch.ones(1, 2, 4, 4))
     (True, False)
     """
-    shape = values.shape  # once: in a pass that is watched, every question is a function's call
+    shape = values.shape
     if len(shape) < 3 or 0 in shape or not 1 < shape[-1] == shape[-2]:
         return False
     if not values.is_floating_point():
@@ -36,6 +37,15 @@ def are_weights(values: Tensor) -> bool:
         return False
     sums = values.float().sum(-1)
     return bool((values >= 0).all() and (sums - 1).abs().max() < 1e-2)
+
+
+def unattended() -> AbstractContextManager[None]:
+    """A block in which nobody is told of what tensors are asked, not even of their shapes.
+
+    The library's own questions, of every module of a network, would take longer than some networks.
+    """
+    block: AbstractContextManager[None] = torch._C.DisableTorchFunction()
+    return block
 
 
 class Attending(TorchFunctionMode):

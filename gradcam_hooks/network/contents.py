@@ -44,13 +44,9 @@ class Contents:
         self._keys, self._values = self._now()
         self._counts = list(map(len, self._held))
         # Of the parts that any module has it is known what they hold.
-        parts = (held.get(name) for held in self._held for name in _HOLDING)
+        parts = [held[name] for held in self._held for name in _HOLDING if name in held]
         known = [one for one in parts if _is_container(one)]  # of scripted ones it is none
-        own = [
-            value
-            for key, value in zip(self._keys, self._values, strict=True)
-            if type(value) not in _PLAIN and key not in _KNOWN
-        ]
+        own = [held[name] for held in self._held for name in held.keys() - _KNOWN]
         self._containers, tensors = _reached(own, _parts, known)
         self._dicts = [one for one in self._containers if isinstance(one, dict)]
         self._sizes = list(map(len, self._containers))

@@ -13,7 +13,7 @@ from torch import nn
 
 import gradcam_hooks as gh
 from gradcam_hooks.apps.audited import audit_files
-from gradcam_hooks.auditing import run
+from gradcam_hooks.auditing import looking, run
 from gradcam_hooks.models import LoadedModel
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 import gradcam_hooks as gh
 from gradcam_hooks.apps.cli import app
 from gradcam_hooks.apps.cli.targets import read_target
+from gradcam_hooks.images import limits
 
 NET = """
 import torch
@@ -187,3 +188,19 @@ def test_every_method_s_diagnosis_is_kept_and_told(nets):
     )
     panels = items["items"][0]["panels"]
     assert [panel["diagnosis"] for panel in panels] == kept["diagnosis"]
+
+
+@pytest.mark.parametrize("words", [["explain"], ["audit"], ["evaluate", "--methods", "gradcam"]])
+def test_a_picture_that_is_larger_than_is_safe_goes_in_where_that_is_allowed(
+    nets, words, monkeypatch
+):
+    """At every look at it, also the second."""
+    monkeypatch.setattr(limits, "MAX_PIXELS", 9_000)
+    monkeypatch.setattr(limits, "_ALLOWED", [9_000])
+    pictures = [str(nets / "a.png"), str(nets / "b.png")]
+    net = ["--model", f"{nets / 'nets.py'}:build", "--out", str(nets / "out"), "--size", "32"]
+    given = [words[0], *pictures, *words[1:], *net]
+    refused = CliRunner().invoke(app, [*given, "--max-pixels", "9000"])
+    assert "120 x 80 pixels, and 9,000 are the limit" in refused.stderr + refused.stdout
+    allowed = CliRunner().invoke(app, [*given, "--max-pixels", "9600"])
+    assert allowed.exit_code == 0, allowed.stderr

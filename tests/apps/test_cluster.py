@@ -126,8 +126,6 @@ def test_a_cluster_that_cannot_be_is_refused_before_anything_is_loaded(
     command, more, told, tmp_path
 ):
     picture, out = str(noise(tmp_path / "a.png")), str(tmp_path / "out")
-    if (command, more[-1]) == ("audit", "0"):
-        more, told = ["--workers", "2"], "--workers of an audit are those of a cluster"
     given = [command, picture, "--model", "nothing", "--out", out, *more]
     done = CliRunner().invoke(app, given)
     assert done.exit_code == 2

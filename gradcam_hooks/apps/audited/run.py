@@ -44,14 +44,22 @@ _AHEAD = 32
 """Pictures that are being read at once, or have been, at most."""
 
 
-def readable(paths: Sequence[Path], max_pixels: int) -> tuple[list[Path], list[tuple[Path, str]]]:
+def readable(
+    paths: Sequence[Path], max_pixels: int, workers: int | None = None
+) -> tuple[list[Path], list[tuple[Path, str]]]:
     """The pictures that can be read, and the others with the reason.
+
+    Args:
+        paths: the pictures.
+        max_pixels: of a picture at most.
+        workers: processes that read; None for as many as there is use for.
 
     Raises:
         ImageError: none can be read.
     """
     unread = partial(_unread, max_pixels=max_pixels)
-    read = fed(paths, unread, ahead=_AHEAD, workers=auto_workers(len(paths)))
+    several = auto_workers(len(paths)) if workers is None else workers
+    read = fed(paths, unread, ahead=_AHEAD, workers=several)
     reasons = [None if why is None else str(why) for _, why in read]
     good = [path for path, why in zip(paths, reasons, strict=True) if why is None]
     broken = [(path, why) for path, why in zip(paths, reasons, strict=True) if why is not None]
@@ -85,6 +93,7 @@ def audit_files(
     batch_size: int = 64,
     seed: int = 0,
     command: str = "",
+    workers: int | None = None,
     far: Sequence[Far] = (),
     **options: Any,
 ) -> tuple[Audit, list[Path]]:
@@ -107,6 +116,7 @@ def audit_files(
         batch_size: as for `audit`.
         seed: as for `audit`.
         command: the command line, where there was one.
+        workers: processes that read pictures; None for as many as there is use for.
         far: for each network what looks at the pictures elsewhere; by default it is done here.
         options: the method's own.
 
@@ -118,13 +128,14 @@ def audit_files(
     check_truths(truths or {}, loaded.labels)
     known = [_truth((truths or {}).get(str(path)), loaded.labels) for path in paths]
     where = layer if isinstance(layer, str) else list(layer)
+    look = Look(where, method, None, options, batch_size, workers=workers)
     ask = Ask(
-        list(paths), Look(where, method, None, options, batch_size), known if truths else None,
-        (boxes, masks), None, preprocess, trials, agreement, seed,
+        list(paths), look, known if truths else None, (boxes, masks), None, preprocess, trials,
+        agreement, seed,
     )  # fmt: skip
     prints = [print_of(one, ask) for one in networks]
     run = _fingerprint(prints, paths, known, [trials, agreement, batch_size, seed])
-    looks = [partial(look, ask, one) for look, one in zip(far, prints, strict=True)] if far else []
+    looks = [partial(away, ask, one) for away, one in zip(far, prints, strict=True)] if far else []
     several = [Kept(out, one, paths) for one in prints]
     asides = [Aside(*both) for both in zip_longest(several, looks)]
     with faults_told(loaded, paths, preprocess), faults_told(against or loaded, paths, preprocess):

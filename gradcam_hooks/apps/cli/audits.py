@@ -7,18 +7,17 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
 
 from gradcam_hooks.apps.cli import flags
-from gradcam_hooks.apps.cli.running import loaded_model, loaded_models, pooled
+from gradcam_hooks.apps.cli.running import loaded_model, pooled
 from gradcam_hooks.apps.cli.terminal import mistakes_told, note, say
 from gradcam_hooks.defaults import MAX_PIXELS
-from gradcam_hooks.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gradcam_hooks.apps.cluster.looks import RemoteLook
     from gradcam_hooks.auditing import Audit
@@ -61,7 +60,7 @@ def audit(
     agreement: flags.Agreement = 96,
     seed: flags.Seed = 0,
     batch_size: flags.BatchSize = 32,
-    workers: flags.Holders = None,
+    workers: flags.Workers = None,
     cluster: flags.Cluster = None,
     out: flags.AuditOut = _RESULTS,
 ) -> None:
@@ -76,38 +75,18 @@ def audit(
         networks = options.read_networks(name, weights, against, against_model)
         about = (model_args, num_classes, labels, trust_pickle)
         prepared = (preprocess, fit, size, mean, std)
-        far: list[RemoteLook] = []
-        if cluster is not None:
-            from gradcam_hooks.apps.cluster.looks import RemoteLook
-
-            pool = pooled(cluster, device, workers)
-            made = [partial(_made, one, about, prepared, max_pixels) for one in networks.values()]
-            far = [RemoteLook(make, pool) for make in made]
-            device = "cpu" if device == "cpu" else "auto"  # what is this machine's own part
-        elif workers is not None:
-            raise InputError("--workers of an audit are those of a cluster: name it, --cluster.")
-        several = loaded_models(networks, *about, device)
-        loaded, *others = (_prepared(one, prepared) for one in several.values())
-        good, broken = readable(pictures, options.allow_pixels(max_pixels))
+        makes = [partial(_made, one, about, prepared, max_pixels) for one in networks.values()]
+        far, own, readers = _pace(makes, device, workers, cluster)
+        loaded, *others = (make(own) for make in makes)
+        good, broken = readable(pictures, options.allow_pixels(max_pixels), readers)
         for _, why in broken:
             note("broken", why)
-        found, files = audit_files(
-            loaded,
-            good,
-            out,
-            layer="auto" if not layer else layer[0] if len(layer) == 1 else tuple(layer),
-            method=asked,
-            truths=truths,
-            boxes=boxes,
-            masks=masks,
-            against=others[0] if others else None,
-            trials=trials,
-            agreement=agreement,
-            batch_size=batch_size,
-            seed=seed,
-            far=far,
-            command=shlex.join(["gradcam-hooks", *sys.argv[1:]]),
-        )
+        how: dict[str, Any] = {"truths": truths, "boxes": boxes, "masks": masks, "seed": seed}
+        how |= {"trials": trials, "agreement": agreement, "batch_size": batch_size}
+        how |= {"layer": "auto" if not layer else layer[0] if len(layer) == 1 else tuple(layer)}
+        how |= {"method": asked, "against": others[0] if others else None}
+        how |= {"command": shlex.join(["gradcam-hooks", *sys.argv[1:]])}
+        found, files = audit_files(loaded, good, out, workers=readers, far=far, **how)
         _tell(found, files, others)
         if broken:
             raise typer.Exit(1)
@@ -129,22 +108,31 @@ def _chosen(
     return pictures, truths
 
 
-def _prepared(loaded: LoadedModel, words: _Prepared) -> LoadedModel:
-    """A network with its own preprocessing, as the flags say."""
-    from gradcam_hooks.apps.cli.options import read_preprocess
+def _pace(
+    makes: Sequence[Callable[[str], LoadedModel]],
+    device: str,
+    workers: int | None,
+    cluster: str | None,
+) -> tuple[Sequence[RemoteLook], str, int | None]:
+    """What looks at pictures on a cluster, for each network; the device and the readers here."""
+    if cluster is None:
+        return (), device, workers
+    from gradcam_hooks.apps.cluster.looks import RemoteLook
 
-    return replace(loaded, preprocess=read_preprocess(loaded, *words))
+    pool = pooled(cluster, device, workers)
+    return [RemoteLook(make, pool) for make in makes], "cpu" if device == "cpu" else "auto", None
 
 
 def _made(
     network: tuple[str, str | None], about: _About, words: _Prepared, most: int, device: str
 ) -> LoadedModel:
-    """On a worker: a network of a name and weights, and of the rest as `loaded_model` takes it."""
-    from gradcam_hooks.apps.cli.options import allow_pixels
+    """A network of a name and weights, with its own preprocessing; here, or on a worker."""
+    from gradcam_hooks.apps.cli.options import allow_pixels, read_preprocess
 
     allow_pixels(most)
     name, weights = network
-    return _prepared(loaded_model(name, weights, *about, device=device), words)
+    loaded = loaded_model(name, weights, *about, device=device)
+    return replace(loaded, preprocess=read_preprocess(loaded, *words))
 
 
 def _tell(found: Audit, files: Sequence[Path], others: Sequence[LoadedModel]) -> None:

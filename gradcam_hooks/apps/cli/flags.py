@@ -324,15 +324,6 @@ Workers: TypeAlias = Annotated[
         rich_help_panel=PICTURES,
     ),
 ]
-Holders: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        help="With --cluster: how many hold the network. Left out: as many as there is use for.",
-        metavar="N",
-        min=1,
-        rich_help_panel=PICTURES,
-    ),
-]
 Cluster: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -374,6 +374,9 @@ def allow_pixels(most: int) -> int:
     """The limit, which Pillow, too, keeps to from here on where its own is lower."""
     from PIL import Image
 
+    from gradcam_hooks.images.limits import allow
+
+    allow(most)
     Image.MAX_IMAGE_PIXELS = max(most, Image.MAX_IMAGE_PIXELS or most)
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # an error says it better
     for name in ("PIL", "tifffile"):  # which log what else is odd about a damaged file
