@@ -6,7 +6,7 @@ that are ready, and gives back an `Explanation`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,7 +17,7 @@ from gradcam_hooks.layout.auto import finer_than, reached
 from gradcam_hooks.layout.placement import Placement
 from gradcam_hooks.layout.survey import reaches
 from gradcam_hooks.layout.table import first_non_finite
-from gradcam_hooks.maps import finish_telling, fuse
+from gradcam_hooks.maps import finish_telling, fuse, perhaps
 from gradcam_hooks.methods import Method
 from gradcam_hooks.methods.applying import OnePosition, signed_maps
 from gradcam_hooks.models.labels import IMAGENET, IMAGENET_HINT
@@ -34,7 +34,7 @@ from gradcam_hooks.network.modules import describe
 from gradcam_hooks.network.outputs import choose, class_logits, detached, find_logits
 from gradcam_hooks.network.switches import EXACT_PRODUCTS, switched
 from gradcam_hooks.network.tap import Way
-from gradcam_hooks.results.diagnosis import Diagnosis, diagnose, is_coarse
+from gradcam_hooks.results.diagnosis import Diagnosis, Signs, diagnose, is_coarse, signs
 from gradcam_hooks.results.explanation import Explanation
 from gradcam_hooks.runs.belonging import output_axes
 from gradcam_hooks.runs.run import Asked, NoPath, Run, look, summed
@@ -103,16 +103,15 @@ def answer(
     maps, blank = _finished(question, run, raws)
     causes = _Causes(question, run, raws, inputs, target)
     flat = [raw.detach().flatten(0, scores.ndim - 1) for raw in raws]
-    hints = causes.hints(zero, blank, probability)
     rounded = saturated(run, probability) if row.needs_gradients else torch.zeros_like(zero)
-    words = diagnose(
+    found = signs(
         flat,
         zero.flatten(),
         blank.flatten(),
         scores.detach().flatten(),
-        hints,
         saturated=rounded.flatten(),
     )
+    words = diagnose(found, causes.hints(found, probability))
     return Explanation(
         maps=maps,
         raw=raws[0] if len(raws) == 1 else tuple(raws),
@@ -201,7 +200,7 @@ def _finished(question: Question, run: Run, raws: list[Tensor]) -> tuple[Tensor,
     if len(finished) > 1:  # maps that cancel each other leave nothing either
         blank |= maps.detach().flatten(scores.ndim).amax(-1) <= 0
     broken = ~scores.detach().isfinite()
-    if bool(broken.any()):  # what is explained is no number: whatever the map shows, it is not why
+    if perhaps(broken):  # what is explained is no number: whatever the map shows, it is not why
         maps = maps.masked_fill(broken.view(*broken.shape, *[1] * len(size)), 0)
         blank |= broken
     return maps, blank
@@ -222,7 +221,7 @@ class _Causes:
     inputs: Inputs
     target: Target
 
-    def hints(self, zero: Tensor, blank: Tensor, squashed: FinalSoftmax | None) -> dict[str, str]:
+    def hints(self, found: Sequence[Signs], squashed: FinalSoftmax | None) -> dict[str, str]:
         """By the word of a diagnosis, what is known of this model beyond its message."""
         asked, hints, lead = self.question.asked, {}, self.run.scores.ndim
         coarse = all(is_coarse(raw.shape[lead:]) for raw in self.raws)
@@ -230,12 +229,12 @@ class _Causes:
             finer = finer_than(asked.model, self.inputs, is_coarse)
             hints["coarse"] = f"{finer!r} is finer." if finer else ""
         hints["saturated"] = PROBABILITY_HINT.format(kind=squashed) if squashed else ""
-        if not bool(blank.any()):
+        if not any(one.blank for one in found):
             return hints
-        if not all(bool(one.isfinite().all()) for one in (self.run.scores, *self.raws)):
+        if not all(one.finite for one in found):
             bad = first_non_finite(asked.model, self.inputs)
             hints["non-finite"] = f"The first module to give one is {bad}." if bad else ""
-        if bool(zero.any()):
+        if any(one.zero for one in found):
             score = summed(asked, self.target, self.inputs.batch)
             works = next(reached(asked.model, self.inputs, score), None)
             told = PROBABILITY_HINT.format(kind=squashed) if squashed else ""

@@ -25,6 +25,7 @@ __all__ = [
     "finish_telling",
     "fuse",
     "minmax",
+    "perhaps",
     "resize",
     "signed",
     "spread",
@@ -57,6 +58,11 @@ def _spread(low: Tensor, high: Tensor, precision: torch.dtype | None = None) -> 
     return (high - low) > _ROUNDING * unit * torch.maximum(low.abs(), high.abs())
 
 
+def perhaps(flags: Tensor) -> bool:
+    """Whether any is set; on a device, which would be waited for, that is taken for granted."""
+    return flags.device.type != "cpu" or bool(flags.any())
+
+
 def minmax(maps: Tensor, rank: int) -> Tensor:
     """``(x - min) / (max - min)`` of each map ``(..., *space)``; a map without spread is all zeros.
 
@@ -78,7 +84,7 @@ def _scale(flat: Tensor, out: Tensor) -> Tensor:
     alive = _spread(low, high)
     torch.sub(flat, low, out=out).div_(torch.where(alive, high - low, torch.ones_like(low)))
     rounding = ~alive & (high != low)  # NaN too; elsewhere there are zeros already
-    if bool(rounding.any()):
+    if perhaps(rounding):
         out.masked_fill_(rounding, 0)
     return alive
 

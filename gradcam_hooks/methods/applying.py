@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gradcam_hooks.errors import LayerError, MethodError
 from gradcam_hooks.layout.survey import reaches
+from gradcam_hooks.maps import perhaps
 from gradcam_hooks.methods.registry import Found, Method, Rule
 from gradcam_hooks.methods.returned import checked_raws, checked_rule
 from gradcam_hooks.network.modules import describe
@@ -168,7 +169,7 @@ def _raw_map(rule: Rule, activation: Tensor, gradient: Tensor, lead: int) -> tup
     """One layer's maps and whether its gradient is zero; where targets are many, they lead."""
     raw = rule(activation, gradient) if lead == 1 else _of_each(rule, activation, gradient)
     zero = raw.flatten(lead).eq(0).all(-1)
-    if bool(zero.any()):  # only a map of zeros can come of a gradient of zeros
+    if perhaps(zero):  # only a map of zeros can come of a gradient of zeros
         zero &= gradient.flatten(lead).eq(0).all(-1)
     return raw, zero
 

@@ -1,17 +1,18 @@
 """A word on a map: whether anything is wrong with it, the likely cause and the next step.
 
-A blank map without a word would be taken for an answer. `diagnose` looks at the signed maps, at
-the gradients and at what came out, and knows tensors only.
+A blank map without a word would be taken for an answer. `signs` looks at the signed maps, at
+the gradients and at what came out; `diagnose` has a word for it. Knows tensors only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Diagnosis", "diagnose", "is_coarse"]
+__all__ = ["Diagnosis", "Signs", "diagnose", "is_coarse", "signs"]
 
 _INNER = 6
 """Cells along each axis from which on a map has an inside to speak of."""
@@ -86,44 +87,79 @@ def is_coarse(space: Sequence[int]) -> bool:
     return max(space) < _COARSE
 
 
-def diagnose(
+class Signs(NamedTuple):
+    """What is seen of one map.
+
+    Attributes:
+        finite: whether its values and its score are finite.
+        zero: whether no gradient reached any layer.
+        negative: whether nothing is above zero, and something below.
+        blank: whether the finished map is all zeros.
+        border: whether it lies on its outermost cells.
+        saturated: whether it is made of rounding.
+        coarse: whether it has too few cells to point at anything.
+    """
+
+    finite: bool
+    zero: bool
+    negative: bool
+    blank: bool
+    border: bool
+    saturated: bool
+    coarse: bool
+
+
+def signs(
     raw: Sequence[Tensor],
     zero: Tensor,
     blank: Tensor,
     scores: Tensor,
-    hints: Mapping[str, str],
     *,
     saturated: Tensor | None = None,
-) -> list[Diagnosis]:
-    """A word for each map.
+) -> list[Signs]:
+    """What is seen of each map; a device is asked once for all of it.
 
     Args:
         raw: the signed maps of each layer, ``(maps, *layer_space)``.
         zero: whether no gradient reached any layer, bool ``(maps,)``.
         blank: whether the finished map is all zeros, bool ``(maps,)``.
         scores: what each map explains, ``(maps,)``.
-        hints: by word, what is known of this model beyond the message of that word.
         saturated: which maps are made of rounding, bool ``(maps,)``; None for none.
     """
     finite = torch.stack([one.flatten(1).isfinite().all(1) for one in raw]).all(0)
     finite &= scores.isfinite()
     negative = torch.stack([one.flatten(1).amax(1) <= 0 for one in raw]).all(0)
     some = torch.stack([one.flatten(1).amin(1) < 0 for one in raw]).any(0)
-    fine = "coarse" if all(is_coarse(one.shape[1:]) for one in raw) else "ok"
+    coarse = all(is_coarse(one.shape[1:]) for one in raw)
     border = torch.stack([_on_border(one) for one in raw]).all(0)
     rounded = torch.zeros_like(zero) if saturated is None else saturated
-    words = []
     rows = torch.stack([finite, zero, negative & some, blank, border, rounded]).T.tolist()
-    for is_finite, is_zero, is_negative, is_blank, is_border, is_rounded in rows:
-        word = "saturated" if is_rounded else "border" if is_border else fine
-        if not is_finite:
-            word = "non-finite"
-        elif is_zero:
-            word = "zero-gradient"
-        elif is_blank:
-            word = "all-negative" if is_negative else "constant"
-        words.append(Diagnosis(word, f"{MESSAGES[word]} {hints.get(word, '')}".strip()))
-    return words
+    return [Signs._make((*row, coarse)) for row in rows]
+
+
+def diagnose(found: Sequence[Signs], hints: Mapping[str, str]) -> list[Diagnosis]:
+    """A word for each map.
+
+    Args:
+        found: what is seen of it.
+        hints: by word, what is known of this model beyond the message of that word.
+    """
+    words = [_word(one) for one in found]
+    return [Diagnosis(one, f"{MESSAGES[one]} {hints.get(one, '')}".strip()) for one in words]
+
+
+def _word(seen: Signs) -> str:
+    if not seen.finite:
+        return "non-finite"
+    if seen.zero:
+        return "zero-gradient"
+    if seen.blank:
+        return "all-negative" if seen.negative else "constant"
+    if seen.saturated:
+        return "saturated"
+    if seen.border:
+        return "border"
+    return "coarse" if seen.coarse else "ok"
 
 
 def _on_border(raw: Tensor) -> Tensor:

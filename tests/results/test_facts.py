@@ -14,7 +14,7 @@ import gradcam_hooks as gh
 from gradcam_hooks.apps.batch.cards import card_of
 from gradcam_hooks.apps.batch.records import record_of
 from gradcam_hooks.network.outputs import probabilities
-from gradcam_hooks.results.diagnosis import Diagnosis, diagnose
+from gradcam_hooks.results.diagnosis import Diagnosis, diagnose, signs
 from gradcam_hooks.results.facts import Facts, facts_of, prediction
 from tests.support.nets import gap_linear, images
 
@@ -127,13 +127,15 @@ def test_a_map_on_its_outermost_cells_is_told() -> None:
     negative = ring.clone()
     negative[1:-1, 1:-1] = -5
     no = torch.zeros(4, dtype=torch.bool)
-    words = diagnose([torch.stack([ring, faint, strong, negative])], no, no, torch.ones(4), {})
+    words = diagnose(
+        signs([torch.stack([ring, faint, strong, negative])], no, no, torch.ones(4)), {}
+    )
     assert words == ["border", "border", "ok", "border"]
     assert "outermost cells" in words[0].message
     small, one = ring[:5, :5], torch.ones(1)
-    assert diagnose([small[None], ring[None]], no[:1], no[:1], one, {}) == ["ok"]
-    assert diagnose([ring[None] * torch.nan], no[:1], no[:1], one, {}) == ["non-finite"]
-    assert diagnose([ring[None]], no[:1], ~no[:1], one, {}) == ["constant"]
+    assert diagnose(signs([small[None], ring[None]], no[:1], no[:1], one), {}) == ["ok"]
+    assert diagnose(signs([ring[None] * torch.nan], no[:1], no[:1], one), {}) == ["non-finite"]
+    assert diagnose(signs([ring[None]], no[:1], ~no[:1], one), {}) == ["constant"]
 
 
 def test_padding_that_a_network_looks_at_is_told() -> None:
