@@ -18,6 +18,10 @@ from torch import Tensor, nn
 __all__ = ["Buffers"]
 
 
+_AT_HAND = "cpu"
+"""The kind of device of which a question waits for nothing."""
+
+
 class _Found(NamedTuple):
     """A buffer, and the same memory in the shape in which it was found."""
 
@@ -76,18 +80,31 @@ class Buffers:
                 if one.buffer.requires_grad != one.requires_grad:
                     self._written.add(id(one.buffer))
                     one.buffer.detach_().requires_grad_(one.requires_grad)
-            for members, copies in self._kinds:
-                if not _equal(_joined(members), copies):
-                    parts = torch.split(copies, [one.memory.numel() for one in members])
-                    for one, copy in zip(members, parts, strict=True):
-                        if not _equal(one.memory.reshape(-1), copy):
-                            self._written.add(id(one.buffer))
-                            values = copy.view(one.memory.shape)
-                            once = _once(one.memory)
-                            once.copy_(values[tuple(map(slice, once.shape))])
+            for members, copies in self._different():
+                parts = torch.split(copies, [one.memory.numel() for one in members])
+                for one, copy in zip(members, parts, strict=True):
+                    if not _equal(one.memory.reshape(-1), copy):
+                        self._written.add(id(one.buffer))
+                        values = copy.view(one.memory.shape)
+                        once = _once(one.memory)
+                        once.copy_(values[tuple(map(slice, once.shape))])
             for memory, copy in self._odd:
                 memory.copy_(copy)
         return self._written
+
+    def _different(self) -> list[tuple[list[_Found], Tensor]]:
+        """The kinds of which a value is not as it was; a device is asked once for all of its."""
+        waiting: dict[torch.device, list[Tensor]] = {}
+        found = list[bool | None]()
+        for members, copies in self._kinds:
+            here, device = _joined(members), copies.device
+            at_hand = device.type == _AT_HAND
+            found.append(not _equal(here, copies) if at_hand else None)
+            if not at_hand:
+                waiting.setdefault(device, []).append((_bytes(here) != _bytes(copies)).any())
+        told = {device: iter(torch.stack(several).tolist()) for device, several in waiting.items()}
+        pairs = zip(self._kinds, found, strict=True)
+        return [kind for kind, one in pairs if (next(told[kind[1].device]) if one is None else one)]
 
 
 def _found(buffer: Tensor) -> _Found:
@@ -118,4 +135,8 @@ def _joined(found: Sequence[_Found]) -> Tensor:
 
 def _equal(one: Tensor, other: Tensor) -> bool:
     """To the bit: NaN is NaN."""
-    return torch.equal(one.contiguous().view(torch.uint8), other.view(torch.uint8))
+    return torch.equal(_bytes(one), _bytes(other))
+
+
+def _bytes(values: Tensor) -> Tensor:
+    return values.contiguous().view(torch.uint8)

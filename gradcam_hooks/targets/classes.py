@@ -298,14 +298,12 @@ def _index(target: Target, logits: Tensor, labels: Sequence[str] | None) -> Tens
     if isinstance(target, Tensor):
         if target.dtype.is_floating_point or target.dtype.is_complex or target.dtype == torch.bool:
             raise TargetError(f"class numbers are integers, not {target.dtype} numbers.")
-        index = target.detach().to(logits.device, torch.long)
+        index = target.detach().to(torch.long)
         _refuse_marks(index, classes)
     elif isinstance(target, Sequence) and not isinstance(target, str | bytes):
-        index = torch.tensor(
-            [_number(one, labels) for one in target], dtype=torch.long, device=logits.device
-        )
+        index = torch.tensor([_number(one, labels) for one in target], dtype=torch.long)
     else:
-        index = torch.tensor(_number(target, labels), device=logits.device)
+        index = torch.tensor(_number(target, labels))
     if index.numel() == 1 and index.ndim < 2:
         index = index.view(1).expand(batch)
     if index.shape[:1] != (batch,) or index.ndim > 2 or not index.numel():
@@ -313,14 +311,14 @@ def _index(target: Target, logits: Tensor, labels: Sequence[str] | None) -> Tens
             f"a target is one class for all images, or one for each of the {batch} "
             f"(or a tensor (batch={batch}, targets)), but it has shape {tuple(index.shape)}."
         )
-    low, high = int(index.min()), int(index.max())
+    low, high = int(index.min()), int(index.max())  # where it lies: no device is waited for
     if low < 0 or high >= classes:
         wrong = low if low < 0 else high
         count = "; negative numbers do not count from the end" if low < 0 else ""
         raise TargetError(
             f"class {wrong} is out of range: this output has classes 0 to {classes - 1}{count}."
         )
-    return index
+    return index.to(logits.device)
 
 
 def _refuse_marks(index: Tensor, classes: int) -> None:

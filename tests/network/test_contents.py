@@ -13,6 +13,7 @@ from torch.ao import quantization
 from torch.nn.utils import prune
 
 import gradcam_hooks as gh
+from gradcam_hooks.network import buffers
 from gradcam_hooks.network.contents import Contents
 from tests.support.nets import images
 from tests.support.oracle import raw_by_zeros
@@ -112,7 +113,11 @@ def held(net: nn.Module) -> list[object]:
 
 @pytest.mark.parametrize("method", ["gradcam", "ablationcam"])
 @pytest.mark.parametrize("way", WAYS)
-def test_whatever_way_a_pass_writes_to_its_module(way: str, method: str) -> None:
+@pytest.mark.parametrize("at_hand", ["cpu", "where nothing is"])  # as on a device
+def test_whatever_way_a_pass_writes_to_its_module(
+    way: str, method: str, at_hand: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buffers, "_AT_HAND", at_hand)
     net = Writing(WAYS[way]).eval()
     net.several.append(0)
     before = held(net)

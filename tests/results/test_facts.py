@@ -11,8 +11,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 import gradcam_hooks as gh
+from gradcam_hooks import answer, maps
 from gradcam_hooks.apps.batch.cards import card_of
 from gradcam_hooks.apps.batch.records import record_of
+from gradcam_hooks.methods import applying
 from gradcam_hooks.network.outputs import probabilities
 from gradcam_hooks.results.diagnosis import Diagnosis, diagnose, signs
 from gradcam_hooks.results.facts import Facts, facts_of, prediction
@@ -136,6 +138,26 @@ def test_a_map_on_its_outermost_cells_is_told() -> None:
     assert diagnose(signs([small[None], ring[None]], no[:1], no[:1], one), {}) == ["ok"]
     assert diagnose(signs([ring[None] * torch.nan], no[:1], no[:1], one), {}) == ["non-finite"]
     assert diagnose(signs([ring[None]], no[:1], ~no[:1], one), {}) == ["constant"]
+
+
+def test_what_a_device_is_not_asked_is_the_same_when_taken_for_granted(monkeypatch) -> None:
+    """Of a device nothing is asked on the way: what might be to do there is done to all maps."""
+    net, x = gap_linear(), images(4)
+    x[1] = math.nan
+    x[2] = 0
+    with torch.no_grad():
+        net[0].weight.zero_()  # the same everywhere
+        net[0].bias.fill_(1.0)
+    cases = [(gap_linear(), images(3)), (net, x)]
+    asked = [gh.explain(one, given, "1", target=gh.AllClasses()) for one, given in cases]
+    for module in (answer, applying, maps):
+        monkeypatch.setattr(module, "perhaps", lambda flags: True)
+    for (one, given), known in zip(cases, asked, strict=True):
+        result = gh.explain(one, given, "1", target=gh.AllClasses())
+        assert torch.equal(result.maps, known.maps)
+        assert torch.equal(result.raw.nan_to_num(), known.raw.nan_to_num())
+        assert result.diagnosis == known.diagnosis
+    assert {word for row in known.diagnosis for word in row} >= {"non-finite", "constant"}
 
 
 def test_padding_that_a_network_looks_at_is_told() -> None:
