@@ -12,8 +12,10 @@ from PIL import Image
 from torch import nn
 
 import gradcam_hooks as gh
-from gradcam_hooks.apps.audited import audit_files
+from gradcam_hooks.apps.audited import audit_files, kept
+from gradcam_hooks.apps.audited.kept import Kept
 from gradcam_hooks.auditing import looking, run
+from gradcam_hooks.auditing.keeping import Part
 from gradcam_hooks.models import LoadedModel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -124,3 +126,31 @@ def test_what_is_kept_of_another_kind_is_let_go(
     found, _ = audit_files(network(), [*paths, draw(tmp_path, 4)], tmp_path / "out", **asked)
     assert looked == [[0, 1, 2, 3], [4], [0, 1, 2, 3, 4]]
     assert len(found) == 5
+
+
+def test_a_kill_loses_the_last_seconds_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is seen is written as time goes by, and in one file until there is enough in it."""
+    monkeypatch.setattr(kept, "_SECONDS", 0)
+    monkeypatch.setattr(kept, "_EACH", 5)
+    paths = [draw(tmp_path, number) for number in range(8)]
+    out = tmp_path / "out"
+    writing = Kept(out, "run", paths)
+
+    def keep(*numbers: int) -> tuple[list[int], int]:
+        facts = {"maps": torch.tensor(numbers)[:, None]}
+        writing.keep(Part(numbers, facts, ("ok",) * len(numbers), ("1",), "", (16, 16)))
+        known = Kept(out, "run", paths).known()  # another process, after a kill
+        assert all(part.facts["maps"][:, 0].tolist() == [*part.numbers] for part in known)
+        found = sorted(number for part in known for number in part.numbers)
+        return found, len(list((out / "audit").iterdir()))
+
+    assert keep(0, 1) == ([0, 1], 1)
+    assert keep(2, 3) == ([0, 1, 2, 3], 1)
+    assert keep(4, 5) == ([0, 1, 2, 3, 4, 5], 1)
+    assert keep(7) == ([0, 1, 2, 3, 4, 5, 7], 2)
+    monkeypatch.setattr(kept, "_SECONDS", 1e9)
+    assert keep(6) == ([0, 1, 2, 3, 4, 5, 7], 2)
+    assert writing.flush()
+    assert len(Kept(out, "run", paths).known()) == 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -34,6 +35,9 @@ _FORM = 1
 _EACH = 512
 """Pictures of a file at least, but for the last."""
 
+_SECONDS = 10.0
+"""After so long what was seen since is written: a kill loses no more."""
+
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -53,6 +57,8 @@ class Kept:
         self._pictures = [_stamp(path, out) for path in paths]
         self._forgotten = False
         self._waiting: list[Part] = []
+        self._number = 0  # of the file of what waits, once it was written
+        self._written = time.monotonic()
 
     def known(self) -> list[Part]:
         """What is kept of the pictures, and of none that changed."""
@@ -78,27 +84,34 @@ class Kept:
         return found
 
     def keep(self, part: Part) -> None:
-        """Keep a part, in a file as soon as there is enough for one."""
+        """Keep a part, in a file that is written again until there is enough in it."""
         self._waiting.append(part)
-        if sum(len(one.numbers) for one in self._waiting) >= _EACH:
-            self.flush()
+        whole = sum(len(one.numbers) for one in self._waiting) >= _EACH
+        late = time.monotonic() - self._written >= _SECONDS
+        if (whole or late) and self.flush() and whole:
+            self._waiting, self._number = [], 0
 
     def forget(self) -> None:
         """Remove what was kept."""
         self._forgotten = True
+        self._waiting, self._number = [], 0
         with contextlib.suppress(ImageError), self._folder.held():
             self._folder.remove(self._names())
 
-    def flush(self) -> None:
-        """Write what waits."""
+    def flush(self) -> bool:
+        """Write what waits; whether that could be done."""
         if not self._waiting:
-            return
+            return True
+        self._written = time.monotonic()
         with contextlib.suppress(ImageError), self._folder.held():
             part = joined(self._waiting)
-            taken = [int(Path(name).stem.rpartition("-")[2]) for name in self._names()]
-            with self._folder.write(f"{self._start}{max(taken, default=0) + 1:05d}.npz") as file:
+            if not self._number:
+                taken = [int(Path(name).stem.rpartition("-")[2]) for name in self._names()]
+                self._number = max(taken, default=0) + 1
+            with self._folder.write(f"{self._start}{self._number:05d}.npz") as file:
                 _write(file, part, [self._pictures[number] for number in part.numbers])
-            self._waiting = []
+            return True
+        return False
 
     def tidy(self, runs: Iterable[str]) -> None:
         """Remove what is kept of all but these fingerprints."""
