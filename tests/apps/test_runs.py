@@ -37,6 +37,24 @@ def home(out: Path, fingerprint: str) -> Path:
         return folder.path
 
 
+def test_the_folder_of_a_run_that_was_killed_before_it_made_anything_is_taken(photos, tmp_path):
+    """But for one in which there is something, or somebody is at work."""
+    out = tmp_path / "out"
+    done(photos, out)
+    for name in ("lock", "parts/half.jpg"):
+        left = out / "run-2/.gradcam_hooks" / name
+        left.parent.mkdir(parents=True)
+        left.write_text("1")
+        assert home(out, "other") == out / "run-2"
+        assert not (out / "run-2").exists()  # nothing was claimed
+    with Folder(out / "run-2").held():
+        assert home(out, "other") == out / "run-3"
+    (out / "run-2/.gradcam_hooks").mkdir(parents=True)
+    (out / "run-2/.gradcam_hooks/mine.txt").write_text("mine")
+    assert done(photos, out, target=1) == out / "run-3"
+    assert contents(out / "run-2") == {".gradcam_hooks/mine.txt": b"mine"}
+
+
 def test_other_options_get_a_folder_of_their_own_and_nothing_is_lost(photos, tmp_path):
     out = tmp_path / "out"
     assert done(photos, out) == out

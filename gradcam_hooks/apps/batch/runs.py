@@ -79,9 +79,19 @@ def _candidates(out: Path) -> Iterator[Folder]:
     yield Folder(out)
     for number in itertools.count(2):
         folder = Folder(out / f"run-{number}")
+        _sweep(folder)
         ours = folder.path.is_dir() and not folder.path.is_symlink()
         if not os.path.lexists(folder.path) or (ours and folder.made()):
             yield folder
+
+
+def _sweep(folder: Folder) -> None:
+    """Remove a folder in which a run was killed before it made anything, and nobody is at work."""
+    with contextlib.suppress(ImageError, OSError):
+        if os.listdir(folder.path) == [folder.own.name] and not folder.path.is_symlink():
+            with folder.held():
+                pass  # what is there of a killed run goes
+            folder.path.rmdir()
 
 
 def _suits(folder: Folder, fingerprint: str) -> bool:
