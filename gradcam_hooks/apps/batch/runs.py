@@ -88,7 +88,7 @@ def _candidates(out: Path) -> Iterator[Folder]:
 def _sweep(folder: Folder) -> None:
     """Remove a folder in which a run was killed before it made anything, and nobody is at work."""
     with contextlib.suppress(ImageError, OSError):
-        if os.listdir(folder.path) == [folder.own.name] and not folder.path.is_symlink():
+        if [*folder.path.iterdir()] == [folder.own] and not folder.path.is_symlink():
             with folder.held():
                 pass  # what is there of a killed run goes
             folder.path.rmdir()
