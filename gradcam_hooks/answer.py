@@ -101,7 +101,7 @@ def answer(
     if probability is not None:
         warn_of_probabilities(probability)
     maps, blank = _finished(question, run, raws)
-    causes = _Causes(question, run, raws, inputs, target)
+    causes = _Causes(question, run, inputs, target)
     flat = [raw.detach().flatten(0, scores.ndim - 1) for raw in raws]
     rounded = saturated(run, probability) if row.needs_gradients else torch.zeros_like(zero)
     found = signs(
@@ -217,15 +217,13 @@ class _Causes:
 
     question: Question
     run: Run
-    raws: list[Tensor]
     inputs: Inputs
     target: Target
 
     def hints(self, found: Sequence[Signs], squashed: FinalSoftmax | None) -> dict[str, str]:
         """By the word of a diagnosis, what is known of this model beyond its message."""
-        asked, hints, lead = self.question.asked, {}, self.run.scores.ndim
-        coarse = all(is_coarse(raw.shape[lead:]) for raw in self.raws)
-        if coarse and self.question.row.looks == "layer":
+        asked, hints = self.question.asked, dict[str, str]()
+        if all(one.coarse for one in found) and self.question.row.looks == "layer":
             finer = finer_than(asked.model, self.inputs, is_coarse)
             hints["coarse"] = f"{finer!r} is finer." if finer else ""
         hints["saturated"] = PROBABILITY_HINT.format(kind=squashed) if squashed else ""

@@ -74,7 +74,7 @@ def lettered(
     return np.asarray(paper.convert("RGB"))
 
 
-@lru_cache(maxsize=256)  # most lines of a run's captions stand under many pictures
+@lru_cache(maxsize=32)  # of a run's captions the last lines stand under every picture
 def _inked(text: str, font: Font, size: int) -> Image.Image:
     """How much ink there is of a line, with as much paper around it as its letters are high."""
     from PIL import Image, ImageDraw

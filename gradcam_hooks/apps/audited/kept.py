@@ -36,7 +36,7 @@ _EACH = 512
 """Pictures of a file at least, but for the last."""
 
 _SECONDS = 10.0
-"""After so long what was seen since is written: a kill loses no more."""
+"""After so long what was seen since is written; a kill loses that and the batch under way."""
 
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
